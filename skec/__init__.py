@@ -1,0 +1,14 @@
+"""Small neural networks for tabular data, pruned inside scikit-learn."""
+
+from .estimators import PrunedMLPClassifier, PrunedMLPRegressor
+from .pruning import PruningResult, PruningWarning, prune
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PrunedMLPClassifier",
+    "PrunedMLPRegressor",
+    "PruningResult",
+    "PruningWarning",
+    "prune",
+]

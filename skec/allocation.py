@@ -1,0 +1,117 @@
+"""Which weights go: scores and a ratio in, masks out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+SCOPES = ("global", "layer", "row")
+
+
+def allocate(
+    scores: Mapping[str, Tensor],
+    ratio: float,
+    scope: str = "global",
+) -> dict[str, Tensor]:
+    """Keep the highest scores.
+
+    Parameters
+    ----------
+    scores : mapping of layer name to tensor of shape (n_out, n_in)
+        Minus infinity marks a weight that is already gone.
+    ratio : float
+        Fraction of the weights to remove, in [0, 1).
+    scope : {"global", "layer", "row"}, default="global"
+        Whether weights compete over the whole network, in their layer or in their row (the
+        incoming weights of one unit).
+
+    Returns
+    -------
+    dict of layer name to bool tensor
+        True marks a kept weight. The number removed is the ratio times the number of weights,
+        rounded, and no layer loses its last weight as long as another can give one instead.
+
+    Examples
+    --------
+    >>> import torch
+    >>> scores = {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([[3.0, 4.0]])}
+    >>> allocate(scores, 0.5)
+    {'a': tensor([[False,  True]]), 'b': tensor([[False,  True]])}
+    """
+    if isinstance(ratio, Mapping):
+        masks = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+        for name, layer_ratio in ratio.items():
+            masks |= _allocate_whole({name: scores[name]}, layer_ratio)
+        return masks
+    if scope == "global":
+        return _allocate_whole(scores, ratio)
+    groups = [
+        (name, rows)
+        for name, score in scores.items()
+        for rows in (range(len(score)) if scope == "row" else [slice(None)])
+    ]
+    sizes = [scores[name][rows].numel() for name, rows in groups]
+    counts = split_count(round(ratio * sum(sizes)), sizes)
+    masks = {name: torch.empty_like(score, dtype=torch.bool) for name, score in scores.items()}
+    for (name, rows), count in zip(groups, counts, strict=True):
+        masks[name][rows] = _keep_highest(scores[name][rows], count)
+    return masks
+
+
+def allocate_ratios(scores: Mapping[str, Tensor], ratios: Mapping[str, float]) -> dict[str, Tensor]:
+    """Keep the highest scores of each layer, with a ratio for each; others stay whole."""
+    masks = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    for name, ratio in ratios.items():
+        masks |= _allocate_whole({name: scores[name]}, ratio)
+    return masks
+
+
+def split_count(total: int, sizes: list[int]) -> list[int]:
+    """Split a number to remove over groups in proportion to their sizes.
+
+    Largest remainders first, so that the parts sum to ``total``; no group is emptied while another
+    can give a weight instead.
+
+    Examples
+    --------
+    >>> split_count(5, [4, 4, 1])
+    [3, 2, 0]
+    """
+    n = sum(sizes)
+    exact = [total * size / n for size in sizes]
+    counts = [min(int(part), max(size - 1, 0)) for part, size in zip(exact, sizes, strict=True)]
+    order = sorted(range(len(sizes)), key=lambda i: counts[i] - exact[i])
+    left = total - sum(counts)
+    for reserve in (1, 0):
+        while left > 0:
+            open_groups = [i for i in order if counts[i] < sizes[i] - reserve]
+            if not open_groups:
+                break
+            for i in open_groups[:left]:
+                counts[i] += 1
+            left -= min(left, len(open_groups))
+    return counts
+
+
+def _allocate_whole(scores: Mapping[str, Tensor], ratio: float) -> dict[str, Tensor]:
+    """Remove the lowest scores of all layers together, but not the best one of a layer."""
+    names = list(scores)
+    flat = torch.cat([scores[name].reshape(-1) for name in names])
+    count = round(ratio * flat.numel())
+    if flat.numel() - count >= len(names):
+        start = 0
+        for name in names:
+            flat[start + int(scores[name].reshape(-1).argmax())] = torch.inf
+            start += scores[name].numel()
+    keep = _keep_highest(flat, count)
+    parts = keep.split([scores[name].numel() for name in names])
+    return {name: part.reshape(scores[name].shape) for name, part in zip(names, parts, strict=True)}
+
+
+def _keep_highest(scores: Tensor, count: int) -> Tensor:
+    """Mask out the ``count`` lowest scores; of equal ones the first go first."""
+    keep = torch.ones(scores.numel(), dtype=torch.bool, device=scores.device)
+    keep[torch.argsort(scores.reshape(-1), stable=True)[:count]] = False
+    return keep.reshape(scores.shape)

@@ -1,0 +1,195 @@
+"""One pass over the calibration data: a network and samples in, statistics out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .network import Recorder, output_tensor, sensitivities
+from .statistics import LayerBatch, LayerStatistics, Statistic
+from .training.backprop import weighted_loss
+
+
+@dataclass
+class CalibrationData:
+    """Samples on which a network is looked at, in the network's dtype and on its device.
+
+    Attributes
+    ----------
+    X : tensor of shape (n_samples, n_features)
+    y : tensor with n_samples rows, or None
+    weights : tensor of shape (n_samples,) or None
+    batch_size : int
+    """
+
+    X: Tensor
+    y: Tensor | None = None
+    weights: Tensor | None = None
+    batch_size: int = 512
+
+    @classmethod
+    def of(cls, module: nn.Module, X, y=None, sample_weight=None, batch_size=512):
+        """Check arrays or tensors and convert them for ``module``."""
+        parameter = next(module.parameters())
+        like = {"dtype": parameter.dtype, "device": parameter.device}
+        X = _finite(_tensor(X, "X"), "X").to(**like)
+        if X.ndim < 2:
+            raise ValueError(
+                f"X must have shape (n_samples, n_features); got {tuple(X.shape)}. Reshape a "
+                f"single feature with X.reshape(-1, 1)."
+            )
+        if len(X) == 0:
+            raise ValueError("X has no samples (n_samples=0); pruning needs at least one.")
+        if y is not None:
+            y = _tensor(y, "y")
+            y = y.to(**like) if y.is_floating_point() else y.to(parameter.device)
+            _same_length(X, y, "y")
+        if sample_weight is not None:
+            sample_weight = _finite(_tensor(sample_weight, "sample_weight"), "sample_weight")
+            sample_weight = sample_weight.to(**like)
+            _same_length(X, sample_weight, "sample_weight")
+            if sample_weight.ndim != 1 or (sample_weight < 0).any() or not sample_weight.any():
+                raise ValueError(
+                    "sample_weight must be one non-negative number per sample, not all zero; got "
+                    f"shape {tuple(sample_weight.shape)} and minimum {float(sample_weight.min())}."
+                )
+        return cls(X, y, sample_weight, batch_size)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
+        for start in range(0, len(self), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield (
+                self.X[rows],
+                None if self.y is None else self.y[rows],
+                None if self.weights is None else self.weights[rows],
+            )
+
+    def subset(self, n_samples: int) -> CalibrationData:
+        """The first ``n_samples`` samples."""
+        cut = slice(0, n_samples)
+        return CalibrationData(
+            self.X[cut],
+            None if self.y is None else self.y[cut],
+            None if self.weights is None else self.weights[cut],
+            self.batch_size,
+        )
+
+
+def _tensor(values, name: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub":
+            raise TypeError
+        return torch.from_numpy(np.ascontiguousarray(array).copy())
+    except TypeError:
+        raise TypeError(
+            f"{name} must be a dense array or tensor of numbers; got {type(values).__name__}. "
+            f"Encode strings and objects, and make sparse matrices dense, before pruning."
+        ) from None
+
+
+def _finite(tensor: Tensor, name: str) -> Tensor:
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise ValueError(f"{name} contains NaN or infinity. Impute or drop those samples.")
+    return tensor
+
+
+def _same_length(X: Tensor, other: Tensor, name: str) -> None:
+    if len(X) != len(other):
+        raise ValueError(
+            f"X and {name} must have the same number of rows; got {len(X)} and {len(other)}."
+        )
+
+
+def collect(
+    module: nn.Module,
+    layers: Mapping[str, nn.Linear],
+    data: CalibrationData,
+    statistics: Sequence[type[Statistic]],
+    *,
+    metric: Callable[[Tensor], Iterable[Tensor]],
+    loss: nn.Module | None = None,
+) -> dict[str, LayerStatistics]:
+    """Compute statistics of layers in one pass over the data, with memory of one batch.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In evaluation mode. Its parameters' ``requires_grad`` flags are changed and put back.
+    layers : mapping of str to torch.nn.Linear
+    data : CalibrationData
+    statistics : sequence of Statistic classes
+    metric : callable
+        Takes the outputs, yields the rows of a square root of the output metric.
+    loss : torch.nn.Module, default=None
+        Needed by statistics of the loss.
+
+    Returns
+    -------
+    dict of str to LayerStatistics
+    """
+    total = {name: LayerStatistics.empty(layer, statistics) for name, layer in layers.items()}
+    if not statistics:
+        return total
+    for_sensitivities = any(statistic.needs_sensitivities for statistic in statistics)
+    for_gradient = any(statistic.needs_loss_gradient for statistic in statistics)
+    weights = [layer.weight for layer in layers.values()]
+    flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        if for_gradient:
+            for weight in weights:
+                weight.requires_grad_(True)
+        with torch.enable_grad(), Recorder(module, layers) as record:
+            for X, y, sample_weight in data:
+                record.clear()
+                outputs = output_tensor(module(X), len(X))
+                record.check_unchanged()
+                missing = [name for name in layers if name not in record.inputs]
+                if missing:
+                    raise ValueError(
+                        f"Layers {missing} take no part in the network's forward pass. Name the "
+                        f"layers to prune with layers=[...]."
+                    )
+                points = [record.pre_activations[name] for name in layers]
+                s = sensitivities(outputs, points, metric(outputs)) if for_sensitivities else None
+                g = (
+                    _summed_gradient(loss, outputs, y, sample_weight, weights)
+                    if for_gradient
+                    else None
+                )
+                for i, name in enumerate(layers):
+                    total[name].update(
+                        LayerBatch(
+                            record.inputs[name],
+                            None if s is None else s[i],
+                            sample_weight,
+                            None if g is None else g[i],
+                        )
+                    )
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+    return total
+
+
+def _summed_gradient(loss, outputs, y, sample_weight, weights):
+    mean_loss = weighted_loss(loss, outputs, match_targets(y, outputs), sample_weight)
+    return torch.autograd.grad(mean_loss * len(outputs), weights)
+
+
+def match_targets(y: Tensor, outputs: Tensor) -> Tensor:
+    """Give targets of shape (n_samples,) the column that a single output has."""
+    if y.is_floating_point() and y.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] == 1:
+        return y[:, None]
+    return y

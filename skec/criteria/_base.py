@@ -1,0 +1,62 @@
+"""The protocol of a criterion and the registry of the criteria known by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..statistics import LayerStatistics, Statistic
+
+CRITERIA: dict[str, type[Criterion]] = {}
+
+
+class Criterion(ABC):
+    """A score for every weight; weights with the lowest scores are removed first.
+
+    To add a criterion, write one class in a file of this folder. Giving it a ``name`` makes it
+    available as ``method=name`` everywhere; an instance can be passed in place of a name.
+
+    Attributes
+    ----------
+    name : str
+    requires : tuple of Statistic classes
+        The statistics that ``score`` reads.
+    compensation : str
+        The compensation that goes with the criterion unless the user names another.
+    scores_are_errors : bool
+        Whether a score is a mean squared change of the output, so that the scores of what was
+        removed sum to the predicted error.
+    """
+
+    name: ClassVar[str | None] = None
+    requires: ClassVar[tuple[type[Statistic], ...]] = ()
+    compensation: ClassVar[str] = "none"
+    scores_are_errors: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.name is not None:
+            CRITERIA.setdefault(cls.name, cls)
+
+    @abstractmethod
+    def score(
+        self, weight: Tensor, statistics: LayerStatistics, generator: torch.Generator
+    ) -> Tensor:
+        """Score the weights of a layer.
+
+        Parameters
+        ----------
+        weight : float64 tensor of shape (n_out, n_in)
+        statistics : LayerStatistics
+            ``statistics[Class]`` for each class in ``requires``.
+        generator : torch.Generator
+            The source of random numbers.
+
+        Returns
+        -------
+        float64 tensor of shape (n_out, n_in)
+            Non-negative; higher is more important.
+        """

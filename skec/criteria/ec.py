@@ -1,0 +1,32 @@
+"""Elimination–compensation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..statistics import SensitivityMoments
+from ._base import Criterion
+
+
+class EliminationCompensation(Criterion):
+    """The output error that is left after the best change of the bias.
+
+    Removing ``W_ij`` and moving the bias of its unit by ``W_ij m_ij`` leaves, to first order, the
+    mean squared output change ``W_ij² V_ij``, with ``m_ij`` the mean and ``V_ij`` the scatter of
+    the input ``a_j`` weighted by the unit's output sensitivity. A weight on a constant input costs
+    nothing.
+
+    When to use it: always as the first choice; it needs calibration samples but no targets.
+
+    Source: Ballini, Muscarnera, Fumagalli, Scotti, Regazzoni, "Elimination-compensation pruning
+    for fully-connected neural networks", arXiv:2602.20467 (2026).
+    """
+
+    name = "ec"
+    requires = (SensitivityMoments,)
+    compensation = "bias"
+    scores_are_errors = True
+
+    def score(self, weight, statistics, generator) -> Tensor:
+        moments = statistics[SensitivityMoments]
+        return weight.square() * moments.scatter / moments.total_weight

@@ -1,0 +1,25 @@
+"""Gradient magnitude."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..statistics import LossGradient
+from ._base import Criterion
+
+
+class GradientMagnitude(Criterion):
+    """The absolute gradient of the mean loss, ``|∂L/∂w|``.
+
+    When to use it: as a comparison. At a minimum of the loss the gradient says little about the
+    size of a weight's effect.
+
+    Source: one of the baselines of arXiv:2602.20467; see also Molchanov et al., "Pruning
+    convolutional neural networks for resource efficient inference", ICLR 2017.
+    """
+
+    name = "gradient"
+    requires = (LossGradient,)
+
+    def score(self, weight, statistics, generator) -> Tensor:
+        return statistics[LossGradient].mean.abs()

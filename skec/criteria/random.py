@@ -1,0 +1,22 @@
+"""Random scores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._base import Criterion
+
+
+class Random(Criterion):
+    """Uniform random numbers.
+
+    When to use it: as the floor of a comparison; a method that does not beat it has learnt nothing
+    from the network.
+    """
+
+    name = "random"
+
+    def score(self, weight, statistics, generator) -> Tensor:
+        numbers = torch.rand(weight.shape, dtype=torch.float64, generator=generator)
+        return numbers.to(weight.device)

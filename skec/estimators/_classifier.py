@@ -1,0 +1,179 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
+from skorch import NeuralNetClassifier
+from torch import Tensor
+
+from ..mlp import MLP
+from ._lifecycle import PrunedMLPMixin
+
+
+class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
+    """TODO"""
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(256, 256, 256),
+        *,
+        activation="silu",
+        dropout=0.0,
+        batch_norm=False,
+        pruning_ratio=0.8,
+        method="ec",
+        compensation="auto",
+        scope="global",
+        n_steps=1,
+        schedule="geometric",
+        output_metric="auto",
+        prune_output_layer=True,
+        calibration_samples=4096,
+        calibration_batch_size=512,
+        refit_epochs=None,
+        refit_lr=None,
+        refit_strategy="finetune",
+        optimizer=torch.optim.AdamW,
+        lr=4e-3,
+        lr_schedule="multicycle",
+        max_epochs=100,
+        batch_size="auto",
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=None,
+        tol=0.0,
+        class_weight=None,
+        dtype="float32",
+        random_state=None,
+        warm_start=False,
+        module=MLP,
+        criterion=torch.nn.CrossEntropyLoss,
+        iterator_train="auto",
+        iterator_valid="auto",
+        dataset="auto",
+        train_split="auto",
+        callbacks=None,
+        predict_nonlinearity="auto",
+        verbose=0,
+        device="cpu",
+        compile=False,
+        use_caching="auto",
+        torch_load_kwargs=None,
+        **component__params,
+    ):
+        self._store_parameters(locals())
+
+    _parameter_constraints = {
+        name: allowed
+        for name, allowed in PrunedMLPMixin._parameter_constraints.items()
+        if name != "normalize_y"
+    }
+
+    classes = None  # skorch's parameter of this name; here the classes are those of y
+
+    @property
+    def classes_(self):
+        """Class labels, shape (n_classes,)."""
+        if "_classes_" in vars(self):
+            return self._classes_
+        if self.initialized_:
+            return np.arange(self.n_outputs_)
+        raise AttributeError(f"This {type(self).__name__} is not fitted and has no classes_ yet.")
+
+    def _check_targets(self, y, *, reset, classes=None):
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        if reset:
+            labels = np.unique(y) if classes is None else np.unique(np.asarray(classes))
+            if len(labels) < 2:
+                raise ValueError(
+                    f"y has 1 class, {labels[0]!r}; a classifier needs samples of at least 2 "
+                    f"classes."
+                )
+            self._classes_ = labels
+            self.n_outputs_ = len(labels)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y has labels {unknown[:5]} that are not among the classes {self.classes_}. Call "
+                f"fit for other classes, or name all of them in the first partial_fit(classes=...)."
+            )
+        return np.searchsorted(self.classes_, y)
+
+    def _with_class_weight(self, y, sample_weight):
+        if self.class_weight is None:
+            return sample_weight
+        labels = self.classes_[y]
+        if self.class_weight == "balanced" and sample_weight is not None:
+            # frequencies count with the samples' weights
+            totals = np.bincount(y, sample_weight, minlength=len(self.classes_))
+            present = totals > 0
+            by_class = np.zeros(len(totals))
+            by_class[present] = totals.sum() / (present.sum() * totals[present])
+            return by_class[y] * sample_weight
+        by_class = compute_sample_weight(self.class_weight, labels)
+        return by_class if sample_weight is None else by_class * sample_weight
+
+    def _describe_dataset(self, dataset) -> None:
+        x, _ = dataset[0]
+        x = x["X"] if isinstance(x, dict) else x
+        self.n_features_in_ = int(np.shape(x)[0])
+        labels = np.unique([int(dataset[i][1]) for i in range(len(dataset))])
+        if len(labels) < 2:
+            raise ValueError(
+                f"The Dataset has 1 class, {labels[0]}; a classifier needs at least 2."
+            )
+        self._classes_ = np.arange(labels.max() + 1)
+        self.n_outputs_ = len(self._classes_)
+
+    def _fit_target_scale(self, y, sample_weight, *, reset) -> None:
+        pass
+
+    def _stratification(self, y):
+        return None if y is None or type_of_target(y) == "continuous" else np.asarray(y)
+
+    def _network_targets(self, y: Tensor) -> Tensor:
+        return y.long()
+
+    def _loss(self, outputs, targets, weights):
+        if isinstance(self.criterion_, torch.nn.NLLLoss):  # skorch's convention: probabilities
+            outputs = torch.log(outputs + torch.finfo(outputs.dtype).eps)
+        return super()._loss(outputs, targets, weights)
+
+    def predict_proba(self, X):
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            float64; columns in the order of ``classes_``.
+        """
+        nonlinearity = self._get_predict_nonlinearity()
+        batches = (
+            output[0] if isinstance(output, tuple) else output for output in self.forward_iter(X)
+        )
+        return np.concatenate([nonlinearity(batch.double()).numpy() for batch in batches])
+
+    def predict(self, X):
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            Labels, as in ``classes_``. Callbacks that score during training see class indices,
+            which is what the network is trained on.
+        """
+        indices = self.predict_proba(X).argmax(axis=1)
+        return indices if "_phase_" in vars(self) else self.classes_[indices]

@@ -1,0 +1,166 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from skorch import NeuralNetRegressor
+from torch import Tensor
+
+from ..mlp import MLP
+from ._lifecycle import PrunedMLPMixin
+
+
+class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
+    """TODO"""
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(256, 256, 256),
+        *,
+        activation="silu",
+        dropout=0.0,
+        batch_norm=False,
+        pruning_ratio=0.8,
+        method="ec",
+        compensation="auto",
+        scope="global",
+        n_steps=1,
+        schedule="geometric",
+        output_metric="auto",
+        prune_output_layer=True,
+        calibration_samples=4096,
+        calibration_batch_size=512,
+        refit_epochs=None,
+        refit_lr=None,
+        refit_strategy="finetune",
+        optimizer=torch.optim.AdamW,
+        lr=4e-3,
+        lr_schedule="multicycle",
+        max_epochs=100,
+        batch_size="auto",
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=None,
+        tol=0.0,
+        normalize_y=True,
+        dtype="float32",
+        random_state=None,
+        warm_start=False,
+        module=MLP,
+        criterion=torch.nn.MSELoss,
+        iterator_train="auto",
+        iterator_valid="auto",
+        dataset="auto",
+        train_split="auto",
+        callbacks=None,
+        predict_nonlinearity="auto",
+        verbose=0,
+        device="cpu",
+        compile=False,
+        use_caching="auto",
+        torch_load_kwargs=None,
+        **component__params,
+    ):
+        self._store_parameters(locals())
+
+    _parameter_constraints = {
+        name: allowed
+        for name, allowed in PrunedMLPMixin._parameter_constraints.items()
+        if name != "class_weight"
+    }
+
+    def _check_targets(self, y, *, reset, classes=None):
+        y = np.asarray(y)
+        if y.dtype.kind not in "fiub":
+            try:
+                y = y.astype(np.float64)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"y must be numbers for a regressor; got values like {y.ravel()[0]!r}. Use "
+                    f"PrunedMLPClassifier for labels."
+                ) from None
+        y = y.astype(np.float64)
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        if reset:
+            self.n_outputs_ = n_outputs
+            self._single_column_ = y.ndim == 1
+        elif n_outputs != self.n_outputs_:
+            raise ValueError(
+                f"y has {n_outputs} outputs, but this estimator was fitted with "
+                f"{self.n_outputs_}. Call fit for other targets."
+            )
+        return y.reshape(len(y), -1)
+
+    def _with_class_weight(self, y, sample_weight):
+        return sample_weight
+
+    def _describe_dataset(self, dataset) -> None:
+        x, y = dataset[0]
+        x = x["X"] if isinstance(x, dict) else x
+        self.n_features_in_ = int(np.shape(x)[0])
+        self._single_column_ = np.ndim(y) == 0
+        self.n_outputs_ = 1 if self._single_column_ else int(np.shape(y)[0])
+        self._fit_target_scale(None, None, reset=True)
+
+    def _fit_target_scale(self, y, sample_weight, *, reset) -> None:
+        """Remember the mean and the standard deviation of the targets."""
+        if not reset:
+            return
+        if y is None or not self.normalize_y:
+            self.y_mean_ = np.zeros(self.n_outputs_)
+            self.y_scale_ = np.ones(self.n_outputs_)
+            return
+        self.y_mean_ = np.average(y, axis=0, weights=sample_weight)
+        variance = np.average((y - self.y_mean_) ** 2, axis=0, weights=sample_weight)
+        scale = np.sqrt(variance)
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(self.y_mean_)
+        if constant.any():
+            warnings.warn(
+                f"y is constant in {int(constant.sum())} of {len(scale)} outputs; the model will "
+                f"predict that constant there. Check the targets.",
+                UserWarning,
+                stacklevel=5,
+            )
+        self.y_scale_ = np.where(constant, 1.0, scale)
+
+    def _network_targets(self, y: Tensor) -> Tensor:
+        """Standardised targets in the network's dtype, shape (n_samples, n_outputs)."""
+        y = y.reshape(len(y), -1)
+        mean, scale = (torch.as_tensor(v, device=y.device) for v in self._target_scale())
+        return ((y - mean) / scale).to(getattr(torch, self.dtype))
+
+    def _target_scale(self):
+        return getattr(self, "y_mean_", np.zeros(1)), getattr(self, "y_scale_", np.ones(1))
+
+    def _loss(self, outputs, targets, weights):
+        return super()._loss(outputs.reshape(targets.shape), targets, weights)
+
+    def predict(self, X):
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_outputs)
+            float64, in the units of ``y``.
+        """
+        outputs = super().predict_proba(X)
+        outputs = outputs.reshape(len(outputs), -1)
+        mean, scale = self._target_scale()
+        y = outputs.astype(np.float64) * scale + mean
+        return y[:, 0] if getattr(self, "_single_column_", True) and y.shape[1] == 1 else y
+
+    @property
+    def predict_proba(self):
+        raise AttributeError("PrunedMLPRegressor predicts no probabilities; use predict.")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

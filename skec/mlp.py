@@ -1,0 +1,92 @@
+"""The multi-layer perceptron behind the estimators."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "logistic": nn.Sigmoid,
+    "identity": nn.Identity,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+class MLP(nn.Sequential):
+    """Linear layers with an activation between them.
+
+    Parameters
+    ----------
+    n_features : int
+    n_outputs : int
+    hidden_layer_sizes : sequence of int, default=(256, 256, 256)
+    activation : str, default="silu"
+        A key of ``skec.mlp.ACTIVATIONS``.
+    dropout : float, default=0.0
+        Probability of setting a hidden unit to zero in training.
+    batch_norm : bool, default=False
+        Whether to normalise the pre-activations over the batch.
+    bias : bool, default=True
+        Whether the linear layers have biases.
+    zero_output : bool, default=True
+        Whether the output layer starts at zero, so that training starts from the mean.
+    generator : torch.Generator, default=None
+        Source of the initial weights.
+
+    Examples
+    --------
+    >>> MLP(3, 1, hidden_layer_sizes=(2,), activation="relu")
+    MLP(
+      (hidden_0): Linear(in_features=3, out_features=2, bias=True)
+      (activation_0): ReLU()
+      (output): Linear(in_features=2, out_features=1, bias=True)
+    )
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        hidden_layer_sizes: Sequence[int] = (256, 256, 256),
+        activation: str = "silu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        bias: bool = True,
+        zero_output: bool = True,
+        generator: torch.Generator | None = None,
+    ):
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        width = n_features
+        for i, size in enumerate(hidden_layer_sizes):
+            layers[f"hidden_{i}"] = nn.Linear(width, size, bias=bias)
+            if batch_norm:
+                layers[f"norm_{i}"] = nn.BatchNorm1d(size)
+            layers[f"activation_{i}"] = ACTIVATIONS[activation]()
+            if dropout > 0:
+                layers[f"dropout_{i}"] = nn.Dropout(dropout)
+            width = size
+        layers["output"] = nn.Linear(width, n_outputs, bias=bias)
+        super().__init__(layers)
+        self.reset_parameters(zero_output, generator)
+
+    @torch.no_grad()
+    def reset_parameters(
+        self, zero_output: bool = True, generator: torch.Generator | None = None
+    ) -> None:
+        """Draw new weights: uniform of variance 1/(3 n_in), as ``torch.nn.Linear`` does."""
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                bound = layer.in_features**-0.5
+                for parameter in layer.parameters():
+                    parameter.uniform_(-bound, bound, generator=generator)
+        if zero_output:
+            for parameter in self.output.parameters():
+                parameter.zero_()

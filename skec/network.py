@@ -1,0 +1,205 @@
+"""A torch module seen as a list of prunable layers with their inputs and sensitivities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+
+
+def prunable_layers(module: nn.Module, layers: Sequence[str] | None = None) -> dict[str, nn.Linear]:
+    """Return the linear layers of a module by name, in the order of their registration.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    layers : sequence of str, default=None
+        The names to take; None takes every ``torch.nn.Linear``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer, or if one weight belongs to two layers.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> list(prunable_layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))))
+    ['0', '2']
+    """
+    found = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    if not found:
+        raise ValueError(
+            f"{type(module).__name__} has no prunable layer: pruning needs at least one "
+            f"torch.nn.Linear, and found only {_kinds(module)}."
+        )
+    if layers is not None:
+        if isinstance(layers, str):
+            layers = [layers]
+        unknown = [name for name in layers if name not in found]
+        if unknown or not len(layers):
+            raise ValueError(
+                f"layers={list(layers)!r} names no prunable layer for {unknown}. The prunable "
+                f"layers of this network are {list(found)}."
+            )
+        found = {name: layer for name, layer in found.items() if name in set(layers)}
+    owners: dict[int, str] = {}
+    for name, layer in found.items():
+        owner = owners.setdefault(id(layer.weight), name)
+        if owner != name:
+            raise ValueError(
+                f"Layers {owner!r} and {name!r} share one weight, so it has no single score. "
+                f"Leave them out with layers=[...], or give each layer its own weight."
+            )
+    return found
+
+
+def _kinds(module: nn.Module) -> list[str]:
+    kinds = {type(child).__name__ for child in module.modules() if child is not module}
+    return sorted(kinds) or [type(module).__name__]
+
+
+class Recorder:
+    """Records what enters and leaves each layer during one forward pass.
+
+    Used as a context manager. Every recorded pre-activation is a point at which autograd can
+    differentiate, also where nothing before it asks for a gradient.
+
+    Parameters
+    ----------
+    layers : mapping of str to torch.nn.Linear
+
+    Attributes
+    ----------
+    inputs : dict of str to tensor of shape (n_samples, n_in)
+    pre_activations : dict of str to tensor of shape (n_samples, n_out)
+    """
+
+    def __init__(self, module: nn.Module, layers: Mapping[str, nn.Linear]):
+        self.layers = layers
+        self.copies = any(getattr(child, "inplace", False) for child in module.modules())
+        self.inputs: dict[str, Tensor] = {}
+        self.pre_activations: dict[str, Tensor] = {}
+        self._versions: dict[str, tuple[int, int]] = {}
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> Recorder:
+        for name, layer in self.layers.items():
+            handle = layer.register_forward_hook(self._hook(name))
+            self._hooks.callback(handle.remove)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._hooks.close()
+
+    def clear(self) -> None:
+        """Forget the last forward pass."""
+        self.inputs.clear()
+        self.pre_activations.clear()
+
+    def _hook(self, name: str) -> Callable:
+        def record(layer, arguments, output):
+            (inputs,) = arguments
+            if name in self.inputs:
+                raise ValueError(
+                    f"Layer {name!r} runs more than once in a forward pass; its weight then has "
+                    f"no single input. Leave it out with layers=[...]."
+                )
+            if inputs.ndim != 2:
+                raise ValueError(
+                    f"Layer {name!r} gets an input of shape {tuple(inputs.shape)}; pruning needs "
+                    f"(n_samples, n_in). Leave the layer out with layers=[...]."
+                )
+            if not output.requires_grad:
+                output = output.detach().requires_grad_()
+            self.inputs[name] = inputs.detach().clone() if self.copies else inputs.detach()
+            self.pre_activations[name] = output
+            self._versions[name] = (self.inputs[name]._version, output._version)
+            return output.clone() if self.copies else output
+
+        return record
+
+    def check_unchanged(self) -> None:
+        """Raise if the forward pass wrote over something that was recorded."""
+        for name, output in self.pre_activations.items():
+            if (self.inputs[name]._version, output._version) != self._versions[name]:
+                raise ValueError(
+                    f"The network's forward writes in place over the input or output of layer "
+                    f"{name!r}, which cannot be differentiated. Use the out-of-place operation."
+                )
+
+
+def output_tensor(outputs, n_samples: int) -> Tensor:
+    """Return the network's outputs as a tensor of shape (n_samples, n_outputs)."""
+    if isinstance(outputs, tuple | list) and outputs:
+        outputs = outputs[0]
+    if not isinstance(outputs, Tensor) or len(outputs) != n_samples:
+        raise ValueError(
+            "The network must return a tensor with one row per sample (or a tuple that begins "
+            f"with one); it returned {type(outputs).__name__}."
+        )
+    return outputs.reshape(n_samples, -1)
+
+
+def sensitivities(
+    outputs: Tensor, pre_activations: Sequence[Tensor], seeds: Iterable[Tensor]
+) -> list[Tensor]:
+    """Squared output sensitivity of every unit, ``s_i(x) = g_i(x)ᵀ M(x) g_i(x)``.
+
+    Parameters
+    ----------
+    outputs : tensor of shape (n_samples, n_outputs)
+    pre_activations : sequence of tensors of shape (n_samples, n_out)
+        The points of the graph at which to differentiate.
+    seeds : iterable of tensors of shape (n_samples, n_outputs)
+        The rows of a square root of the output metric ``M``.
+
+    Returns
+    -------
+    list of tensors of shape (n_samples, n_out)
+    """
+    totals: list[Tensor | None] = [None] * len(pre_activations)
+    for seed in seeds:
+        grads = torch.autograd.grad(
+            outputs, pre_activations, seed, retain_graph=True, allow_unused=True
+        )
+        for i, grad in enumerate(grads):
+            if grad is not None:
+                totals[i] = grad.square() if totals[i] is None else totals[i].addcmul_(grad, grad)
+    return [
+        torch.zeros_like(z) if total is None else total
+        for z, total in zip(pre_activations, totals, strict=True)
+    ]
+
+
+def identity_metric(outputs: Tensor) -> Iterable[Tensor]:
+    """Rows of the square root of ``M = I``: one output after the other."""
+    for k in range(outputs.shape[1]):
+        seed = torch.zeros_like(outputs)
+        seed[:, k] = 1.0
+        yield seed
+
+
+def fisher_metric(outputs: Tensor) -> Iterable[Tensor]:
+    """Rows of a square root of ``M = diag(p) − p pᵀ``, the Fisher metric of a softmax.
+
+    Row k is ``√p_k (e_k − p)``: their outer products sum to ``M``.
+    """
+    if outputs.shape[1] < 2:
+        raise ValueError(
+            "output_metric='fisher' is the metric of a softmax over several outputs; this network "
+            "has one. Use output_metric='identity'."
+        )
+    probabilities = torch.softmax(outputs.detach(), dim=1)
+    for k in range(outputs.shape[1]):
+        seed = -probabilities
+        seed[:, k] += 1.0
+        yield seed * probabilities[:, k : k + 1].sqrt()
+
+
+OUTPUT_METRICS: dict[str, Callable[[Tensor], Iterable[Tensor]]] = {
+    "identity": identity_metric,
+    "fisher": fisher_metric,
+}

@@ -1,0 +1,51 @@
+"""A table with one row per layer."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+
+class PruningReport(list):
+    """What pruning did to each layer: a list of dicts that prints as a table.
+
+    ``pandas.DataFrame(report)`` and ``polars.DataFrame(report)`` turn it into a frame.
+
+    Examples
+    --------
+    >>> print(PruningReport([{"layer": "hidden_0", "weights_left": 12, "sparsity": 0.5}]))
+    layer     weights_left  sparsity
+    hidden_0            12       0.5
+    """
+
+    def table(self) -> list[list[str]]:
+        """Header and rows as text."""
+        if not self:
+            return []
+        header = list(self[0])
+        return [header] + [[_text(row[column]) for column in header] for row in self]
+
+    def __str__(self) -> str:
+        table = self.table()
+        if not table:
+            return "(no layers)"
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        numeric = [isinstance(value, Real) for value in self[0].values()]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(row, widths, numeric, strict=True)
+            ).rstrip()
+            for row in table
+        )
+
+    def _repr_html_(self) -> str:
+        header, *rows = self.table() or [["(no layers)"]]
+        head = "".join(f"<th>{cell}</th>" for cell in header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _text(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,273 @@
+"""Forward and backward passes of a chain of layers, without the autograd graph.
+
+On small networks most of the time of a training step is bookkeeping: building the graph,
+dispatching its nodes, allocating gradients. A chain of linear layers and elementwise
+activations needs none of it. :class:`Chain` runs the same kernels that autograd would run, in
+the same order, and writes the gradients in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+_aten = torch.ops.aten
+
+
+class _Linear:
+    """An affine map whose gradients are written into ``weight.grad`` and ``bias.grad``."""
+
+    def __init__(self, layer: nn.Linear):
+        self.weight = layer.weight.detach()
+        self.bias = None if layer.bias is None else layer.bias.detach()
+        self.weight_grad = _allocated_grad(layer.weight)
+        self.bias_grad = None if layer.bias is None else _allocated_grad(layer.bias)
+        self.inputs = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.inputs = inputs
+        return nn.functional.linear(inputs, self.weight, self.bias)
+
+    def backward(self, grad: Tensor, first: bool) -> Tensor | None:
+        torch.mm(grad.t(), self.inputs, out=self.weight_grad)
+        if self.bias_grad is not None:
+            torch.sum(grad, 0, out=self.bias_grad)
+        return None if first else torch.mm(grad, self.weight)
+
+
+class _Activation:
+    """An elementwise function given by its value and its vector-Jacobian product."""
+
+    def __init__(self, value: Callable, gradient: Callable, *, from_output: bool):
+        self.value, self.gradient, self.from_output = value, gradient, from_output
+        self.saved = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = self.value(inputs)
+        self.saved = outputs if self.from_output else inputs
+        return outputs
+
+    def backward(self, grad: Tensor, first: bool) -> Tensor:
+        return self.gradient(grad, self.saved)
+
+
+class _Dropout:
+    """Inverted dropout with its own generator."""
+
+    def __init__(self, layer: nn.Dropout, generator: torch.Generator | None):
+        self.keep, self.generator, self.mask = 1.0 - layer.p, generator, None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.mask = torch.empty_like(inputs).bernoulli_(self.keep, generator=self.generator)
+        self.mask.div_(max(self.keep, 1e-12))
+        return inputs * self.mask
+
+    def backward(self, grad: Tensor, first: bool) -> Tensor:
+        return grad * self.mask
+
+
+def _relu(layer):
+    return _Activation(
+        torch.relu,
+        lambda grad, h: _aten.threshold_backward(grad, h, 0),
+        from_output=True,
+    )
+
+
+def _leaky_relu(layer):
+    slope = layer.negative_slope
+    return _Activation(
+        lambda z: nn.functional.leaky_relu(z, slope),
+        lambda grad, z: _aten.leaky_relu_backward(grad, z, slope, False),
+        from_output=False,
+    )
+
+
+def _elu(layer):
+    alpha = layer.alpha
+    return _Activation(
+        lambda z: nn.functional.elu(z, alpha),
+        lambda grad, z: _aten.elu_backward(grad, alpha, 1.0, 1.0, False, z),
+        from_output=False,
+    )
+
+
+def _gelu(layer):
+    approximate = layer.approximate
+    return _Activation(
+        lambda z: nn.functional.gelu(z, approximate=approximate),
+        lambda grad, z: _aten.gelu_backward(grad, z, approximate=approximate),
+        from_output=False,
+    )
+
+
+_ACTIVATIONS: dict[type[nn.Module], Callable[[nn.Module], _Activation]] = {
+    nn.ReLU: _relu,
+    nn.LeakyReLU: _leaky_relu,
+    nn.ELU: _elu,
+    nn.GELU: _gelu,
+    nn.SiLU: lambda _: _Activation(nn.functional.silu, _aten.silu_backward, from_output=False),
+    nn.Mish: lambda _: _Activation(nn.functional.mish, _aten.mish_backward, from_output=False),
+    nn.Tanh: lambda _: _Activation(torch.tanh, _aten.tanh_backward, from_output=True),
+    nn.Sigmoid: lambda _: _Activation(torch.sigmoid, _aten.sigmoid_backward, from_output=True),
+}
+
+
+def _allocated_grad(parameter: nn.Parameter) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return any(
+        getattr(module, name)
+        for name in (
+            "_forward_hooks",
+            "_forward_pre_hooks",
+            "_backward_hooks",
+            "_backward_pre_hooks",
+        )
+    )
+
+
+class Chain:
+    """The training step of a sequential network, written out.
+
+    Parameters
+    ----------
+    operations : list
+        The layers' operations in order.
+    """
+
+    def __init__(self, operations: list):
+        self.operations = operations
+
+    @classmethod
+    def of(cls, module: nn.Module, generator: torch.Generator | None = None) -> Chain | None:
+        """Return the chain of ``module``, or None where autograd has to do the work.
+
+        A module is a chain when it is a ``torch.nn.Sequential`` (nested or not) of linear layers,
+        known activations, dropout and identities, all trainable, with no hooks on them.
+        """
+        operations = []
+        for layer in _flatten(module):
+            kind = type(layer)
+            if kind is None or _has_hooks(layer):
+                return None
+            if kind is nn.Linear:
+                if not all(p.requires_grad for p in layer.parameters()):
+                    return None
+                operations.append(_Linear(layer))
+            elif kind is nn.Dropout:
+                if layer.p > 0:
+                    operations.append(_Dropout(layer, generator))
+            elif kind in _ACTIVATIONS:
+                operations.append(_ACTIVATIONS[kind](layer))
+            elif kind is not nn.Identity:
+                return None
+        if not operations or not isinstance(operations[0], _Linear | _Dropout):
+            return None
+        linears = [operation.weight for operation in operations if isinstance(operation, _Linear)]
+        if len({weight.data_ptr() for weight in linears}) < len(linears):
+            return None  # a layer used twice: its gradients would overwrite each other
+        return cls(operations)
+
+    def step(self, inputs: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        """Write the gradients of one batch and return its loss.
+
+        Parameters
+        ----------
+        inputs : tensor of shape (n_samples, n_features)
+        loss : callable
+            Takes the outputs; returns the loss and its gradient with respect to the outputs.
+        """
+        for operation in self.operations:
+            inputs = operation.forward(inputs)
+        value, grad = loss(inputs)
+        last = len(self.operations) - 1
+        for i in range(last, -1, -1):
+            grad = self.operations[i].backward(grad, i == 0)
+        return value
+
+
+def _flatten(module: nn.Module):
+    """Yield the layers of nested sequential modules in order; None in place of anything else."""
+    runs_in_order = (
+        isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    )
+    if runs_in_order and not _has_hooks(module):
+        for child in module:
+            yield from _flatten(child)
+    else:
+        yield module
+
+
+def loss_with_gradient(criterion: nn.Module, loss: Callable | None = None) -> Callable:
+    """Make a function of a batch's targets and weights that returns a function of its outputs.
+
+    The latter returns the loss and its gradient with respect to the outputs.
+
+    Parameters
+    ----------
+    criterion : torch.nn.Module
+        Any loss of outputs and targets. The mean squared error is written out; others go through
+        autograd, which here sees the loss alone.
+    loss : callable, default=None
+        Takes outputs, targets and weights; by default the weighted mean of ``criterion``.
+    """
+    if loss is None and type(criterion) is nn.MSELoss and criterion.reduction == "mean":
+        return lambda targets, weights: partial(_squared_error, targets=targets, weights=weights)
+
+    def evaluate(outputs, targets, weights):
+        outputs = outputs.detach().requires_grad_()
+        with torch.enable_grad():
+            if loss is None:
+                value = weighted_loss(criterion, outputs, targets, weights)
+            else:
+                value = loss(outputs, targets, weights)
+        (grad,) = torch.autograd.grad(value, outputs)
+        return value.detach(), grad
+
+    return lambda targets, weights: partial(evaluate, targets=targets, weights=weights)
+
+
+def _squared_error(outputs, targets, weights):
+    difference = outputs - targets
+    scale = 1.0 / difference.numel()
+    if weights is None:
+        flat = difference.view(-1)
+        return torch.dot(flat, flat) * scale, difference * (2.0 * scale)
+    weighted = difference * weights[:, None]
+    value = torch.dot(weighted.view(-1), difference.view(-1)) * scale
+    return value, weighted * (2.0 * scale)
+
+
+def weighted_loss(criterion: nn.Module, outputs: Tensor, targets: Tensor, weights: Tensor | None):
+    """Mean loss of a batch; with weights, the mean of weight times loss.
+
+    Examples
+    --------
+    >>> import torch
+    >>> outputs, targets = torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])
+    >>> weighted_loss(torch.nn.MSELoss(), outputs, targets, torch.tensor([0.0, 2.0]))
+    tensor(9.)
+    """
+    if weights is None:
+        return criterion(outputs, targets)
+    reduction = getattr(criterion, "reduction", None)
+    if reduction not in ("mean", "none"):
+        raise ValueError(
+            f"sample_weight needs a criterion with reduction='mean' or 'none'; "
+            f"{type(criterion).__name__} has reduction={reduction!r}. Use a loss of torch.nn with "
+            f"its default reduction, or fit without sample_weight."
+        )
+    criterion.reduction = "none"
+    try:
+        losses = criterion(outputs, targets)
+    finally:
+        criterion.reduction = reduction
+    return (losses.reshape(len(weights), -1).mean(1) * weights).mean()

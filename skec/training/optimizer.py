@@ -1,0 +1,115 @@
+"""The optimiser's step without its bookkeeping, and weights that stay at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def supports_fused(optimizer: Callable) -> bool:
+    """Whether an optimiser class of torch has a fused kernel for the CPU."""
+    names = ("Adam", "AdamW", "SGD", "Adagrad")
+    return optimizer in [getattr(torch.optim, name) for name in names]
+
+
+def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    """Return a function equal to ``optimizer.step``, without the work around the kernel.
+
+    ``torch.optim`` spends several times the kernel's own time on collecting the state of small
+    networks. For a fused Adam or AdamW without hooks the state is collected once and the kernel
+    called directly; the optimiser's state stays the one that its own ``step`` would have left.
+    Any other optimiser keeps its own ``step``.
+    """
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or not all(
+        group.get("fused") and not group["amsgrad"] and isinstance(group["lr"], float)
+        for group in optimizer.param_groups
+    ):
+        return optimizer.step
+    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+    if any(hooks) or not hasattr(torch, "_fused_adamw_"):
+        return optimizer.step
+
+    prepared: list[tuple] = []
+
+    def prepare() -> None:
+        for group in optimizer.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            state = [optimizer.state[p] for p in params]
+            if params:
+                prepared.append(
+                    (
+                        group,
+                        torch._fused_adamw_
+                        if group.get(
+                            "decoupled_weight_decay",
+                            type(optimizer) is torch.optim.AdamW,
+                        )
+                        else torch._fused_adam_,
+                        [p.detach() for p in params],
+                        [p.grad for p in params],
+                        [s["exp_avg"] for s in state],
+                        [s["exp_avg_sq"] for s in state],
+                        [s["step"] for s in state],
+                    )
+                )
+
+    def step() -> None:
+        if not prepared:
+            optimizer.step()  # creates the state
+            prepare()
+            return
+        for group, kernel, params, grads, means, squares, steps in prepared:
+            torch._foreach_add_(steps, 1)
+            kernel(
+                params,
+                grads,
+                means,
+                squares,
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=group["maximize"],
+            )
+
+    return step
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether ``step`` may want to evaluate the loss itself."""
+    known = type(optimizer).__module__.startswith("torch.optim.")
+    return not known or isinstance(optimizer, torch.optim.LBFGS)
+
+
+class MaskedWeights:
+    """Weights of which some stay exactly zero.
+
+    Parameters
+    ----------
+    masks : list of (parameter, bool tensor) pairs
+        True marks a weight that is kept.
+    """
+
+    def __init__(self, masks: list[tuple[torch.nn.Parameter, Tensor]]):
+        self.parameters = [parameter for parameter, _ in masks]
+        self.removed = [~mask for _, mask in masks]
+        self.kept = [mask.to(parameter.dtype) for parameter, mask in masks]
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Set removed weights to zero, whatever they hold now."""
+        for parameter, removed in zip(self.parameters, self.removed, strict=True):
+            parameter.masked_fill_(removed, 0.0)
+
+    def mask_gradients(self) -> None:
+        """Remove the gradients of removed weights, so that no search direction leaves the mask."""
+        grads = [parameter.grad for parameter in self.parameters]
+        present = [(g, k) for g, k in zip(grads, self.kept, strict=True) if g is not None]
+        if present:
+            torch._foreach_mul_([g for g, _ in present], [k for _, k in present])
