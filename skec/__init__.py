@@ -1,11 +1,13 @@
 """Small neural networks for tabular data, pruned inside scikit-learn."""
 
 from .estimators import PrunedMLPClassifier, PrunedMLPRegressor
+from .pruner import ECPruner
 from .pruning import PruningResult, PruningWarning, prune
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ECPruner",
     "PrunedMLPClassifier",
     "PrunedMLPRegressor",
     "PruningResult",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from .network import Recorder, output_tensor, sensitivities
@@ -71,15 +72,21 @@ class CalibrationData:
                 None if self.weights is None else self.weights[rows],
             )
 
-    def subset(self, n_samples: int) -> CalibrationData:
-        """The first ``n_samples`` samples."""
-        cut = slice(0, n_samples)
+    def take(self, rows: Tensor | slice) -> CalibrationData:
+        """The data of some rows."""
         return CalibrationData(
-            self.X[cut],
-            None if self.y is None else self.y[cut],
-            None if self.weights is None else self.weights[cut],
+            self.X[rows],
+            None if self.y is None else self.y[rows],
+            None if self.weights is None else self.weights[rows],
             self.batch_size,
         )
+
+    def sample(self, n_samples: int | None, random_state=None) -> CalibrationData:
+        """At most ``n_samples`` rows, drawn at random without replacement; None takes all."""
+        if n_samples is None or n_samples >= len(self):
+            return self
+        rng = check_random_state(random_state)
+        return self.take(torch.from_numpy(np.sort(rng.permutation(len(self))[:n_samples])))
 
 
 def _tensor(values, name: str) -> Tensor:

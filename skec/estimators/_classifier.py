@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_sample_weight
@@ -67,7 +69,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
     ):
         self._store_parameters(locals())
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list]] = {
         name: allowed
         for name, allowed in PrunedMLPMixin._parameter_constraints.items()
         if name != "normalize_y"

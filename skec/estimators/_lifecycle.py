@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def unchanged_on_error(estimator) -> Iterator[None]:
 class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
     """What the regressor and the classifier share; comes before skorch's class."""
 
-    _parameter_constraints = CONSTRAINTS
+    _parameter_constraints: ClassVar[dict[str, list]] = CONSTRAINTS
 
     # -- the three phases -------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
             vars(self).pop("masks_", None)
             self._train("dense", train, valid, self.max_epochs, **fit_params)
             self.dense_module_ = copy.deepcopy(self._network)
-            self._calibration_ = self._calibration_data(train)
+            self._keep_calibration_data(train)
             self._prune_dense(X, y)
             if self.refit_strategy != "none" and self.sparsity_ > 0:
                 self._refit(train, valid, self._resolved_refit_epochs(), **fit_params)
@@ -149,14 +150,19 @@ class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
             if not hasattr(self, "dense_module_"):
                 self.dense_module_ = copy.deepcopy(self._network)
             if X is not None:
-                data = self._check_calibration_data(X, y, sample_weight)
-                self._calibration_ = self._calibration_data(data)
+                self._calibration_ = self.calibration_data(
+                    X,
+                    y,
+                    sample_weight,
+                    n_samples=self.calibration_samples,
+                    batch_size=self.calibration_batch_size,
+                    random_state=self._seed_,
+                )
             elif getattr(self, "_calibration_", None) is None:
                 raise ValueError(
                     "This estimator has kept no calibration data; call prune(X, y) with some."
                 )
             self._prune_dense(X, y, **given)
-            self._count_parameters()
         return self
 
     def refit(self, X, y=None, sample_weight=None, *, epochs=None, **fit_params):
@@ -212,7 +218,7 @@ class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
             phase = "refit" if hasattr(self, "masks_") else "dense"
             train, valid = self._split(*data)
             self._train(phase, train, valid, self.max_epochs, **fit_params)
-            self._calibration_ = self._calibration_data(train)
+            self._keep_calibration_data(train)
             self._count_parameters()
             self.notify("on_train_end", X=X, y=y)
         return self
@@ -251,12 +257,17 @@ class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
             random_state=self._seed_,
             **(settings | given),
         )
+        self._install(result, given.get("pruning_ratio", self.pruning_ratio))
+        self.notify("on_prune_end", X=X, y=y, result=result)
+
+    def _install(self, result: PruningResult, ratio: float) -> None:
+        """Make a pruned network this estimator's own."""
         self._set_network(result.module)
         self.masks_ = result.masks
         self.sparsity_ = result.sparsity
         self.predicted_error_ = result.predicted_error
-        self._record_pruning(result, given.get("pruning_ratio", self.pruning_ratio))
-        self.notify("on_prune_end", X=X, y=y, result=result)
+        self._record_pruning(result, ratio)
+        self._count_parameters()
 
     def _record_pruning(self, result: PruningResult, ratio: float) -> None:
         """Write the report and the row of the history."""
@@ -269,7 +280,7 @@ class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
         if data.y is None:
             self.pruning_report_ = result.report
             return
-        data = data.subset(_REPORT_SAMPLES)
+        data = data.take(slice(_REPORT_SAMPLES))
         batches = TensorBatches(TensorDataset(data.X, data.y, data.weights), batch_size=1024)
         before = mean_loss(self.dense_module_, self._loss_function(), batches)
         after = mean_loss(result.module, self._loss_function(), batches)
@@ -320,29 +331,50 @@ class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
         self.n_parameters_ = sum(parameter.numel() for parameter in parameters)
         self.n_nonzero_parameters_ = sum(int(p.count_nonzero()) for p in parameters)
 
-    def _calibration_data(self, dataset) -> CalibrationData:
-        """Samples of the training data, in the network's units."""
+    def calibration_data(
+        self, X, y=None, sample_weight=None, *, n_samples=None, batch_size=512, random_state=None
+    ) -> CalibrationData:
+        """Check data and give them in the units of the network, for :func:`skec.prune`.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``; ``y`` may be left out.
+        n_samples : int, default=None
+            Number of samples to draw; None takes all.
+        batch_size : int, default=512
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        CalibrationData
+        """
+        if y is not None or is_dataset(X):
+            dataset = self.get_dataset(*self._check_training_data(X, y, sample_weight, reset=False))
+        else:
+            dataset = TensorDataset(self._checked_features(X))
+        return self._draw_calibration_data(dataset, n_samples, batch_size, random_state)
+
+    def _draw_calibration_data(self, dataset, n_samples, batch_size, random_state):
         if not isinstance(dataset, TensorDataset):
-            dataset = _gather(dataset, self.calibration_samples)
-        n_samples = self.calibration_samples
-        if n_samples is not None and n_samples < len(dataset):
-            rng = np.random.RandomState(self._seed_)
-            chosen = np.sort(rng.choice(len(dataset), n_samples, replace=False))
-            dataset = dataset.take(torch.from_numpy(chosen))
+            dataset = _gather(dataset, n_samples)
         dataset = self._in_network_units(dataset)
-        return CalibrationData(
-            dataset.X, dataset.y, dataset.sample_weight, self.calibration_batch_size
+        data = CalibrationData(dataset.X, dataset.y, dataset.sample_weight, batch_size)
+        return data.sample(n_samples, random_state)
+
+    def _keep_calibration_data(self, dataset) -> None:
+        """Keep part of the training data, so that the network can be pruned again."""
+        self._calibration_ = self._draw_calibration_data(
+            dataset, self.calibration_samples, self.calibration_batch_size, self._seed_
         )
 
     # -- checks -------------------------------------------------------------------------------
 
     def _check_parameters(self, **given) -> None:
         """Check all parameters before anything is done."""
-        values = {name: getattr(self, name) for name in self._parameter_constraints}
         probe = copy.copy(self) if given else self
         vars(probe).update(given)
         BaseEstimator._validate_params(probe)
-        del values
         check_components(self)
         check_device(self.device)
         self._layer_sizes()
@@ -398,12 +430,6 @@ class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
             sample_weight = sample_weight / sample_weight.mean()
         self._fit_target_scale(y, sample_weight, reset=reset)
         return X, y, sample_weight
-
-    def _check_calibration_data(self, X, y, sample_weight):
-        if y is not None or is_dataset(X):
-            data = self._check_training_data(X, y, sample_weight, reset=False)
-            return self.get_dataset(*data)
-        return TensorDataset(self._checked_features(X))
 
     def _reset_seed(self, reset: bool) -> None:
         if reset or not hasattr(self, "_seed_"):
@@ -467,8 +493,8 @@ class PrunedMLPMixin(PhaseMixin, SkorchStateMixin):
     def get_iterator(self, dataset, training=False):
         """Return the batches of a dataset.
 
-        Data in memory are sliced (:class:`skec.training.TensorBatches`) unless ``iterator_train`` or
-        ``iterator_valid`` names another iterator.
+        Data in memory are sliced (:class:`skec.training.TensorBatches`) unless
+        ``iterator_train`` or ``iterator_valid`` names another iterator.
         """
         name = "iterator_train" if training else "iterator_valid"
         iterator, arguments = getattr(self, name), self.get_params_for(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
     ):
         self._store_parameters(locals())
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list]] = {
         name: allowed
         for name, allowed in PrunedMLPMixin._parameter_constraints.items()
         if name != "class_weight"

@@ -1,0 +1,553 @@
+"""The meta-estimator that prunes the network of another estimator."""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import nn
+
+from .calibration import CalibrationData
+from .connectivity import alive_units, chain_of_layers
+from .estimators._lifecycle import PrunedMLPMixin
+from .estimators._parameters import CONSTRAINTS
+from .network import Recorder, prunable_layers
+from .pruning import prune
+from .training import MaskedWeights, small_network_mode
+
+
+class KeepMasks(Callback):
+    """skorch callback that keeps removed weights at zero while the net trains.
+
+    Parameters
+    ----------
+    masks : dict of layer name to bool tensor
+    """
+
+    def __init__(self, masks):
+        self.masks = masks
+
+    def _masked(self, net) -> MaskedWeights:
+        module = _network(net)
+        return MaskedWeights([(module.get_submodule(n).weight, m) for n, m in self.masks.items()])
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        """Keep the search direction inside the mask."""
+        self._masked(net).mask_gradients()
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        """Undo what momentum or weight decay did to removed weights."""
+        if training:
+            self._masked(net).apply()
+
+
+def _has(method: str):
+    def check(self):
+        estimator = self.estimator_ if hasattr(self, "estimator_") else _unfrozen(self.estimator)
+        getattr(estimator, method)  # raises the AttributeError of the estimator itself
+        return True
+
+    return check
+
+
+def _unfrozen(estimator):
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+
+
+def _network(net: NeuralNet) -> nn.Module:
+    return getattr(net.module_, "_orig_mod", net.module_)
+
+
+class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+    """Prune the network of an estimator, and use what is left to predict or to transform.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A ``PrunedMLPRegressor``, a ``PrunedMLPClassifier`` (trained dense: the pruner decides what
+        is pruned), or any skorch net whose module has ``torch.nn.Linear`` layers. It is cloned and
+        fitted. A ``sklearn.frozen.FrozenEstimator``, or ``prefit=True``, takes a fitted one as it
+        is. The given estimator is never changed.
+    pruning_ratio : float, default=0.8
+        Fraction of the weights to remove, in [0, 1).
+    method, compensation, scope, n_steps, schedule, output_metric
+        As in :func:`skec.prune`.
+    layers : list of str, default=None
+        Names of the layers to prune; None takes all.
+    prune_output_layer : bool, default=True
+        Whether the last layer is pruned too. Not used if ``layers`` is given.
+    calibration_samples : int or None, default=4096
+        Number of samples on which the network is looked at, drawn at random; None takes all.
+    batch_size : int, default=512
+        Calibration samples processed at a time.
+    refit_epochs : int, default=0
+        Epochs of training under the mask after pruning. Needs ``y``.
+    output : {"hidden", "output", "features"}, default="hidden"
+        What ``transform`` returns: the units of the last hidden layer that are still alive, the
+        network's outputs, or the input columns that still have a weight.
+    prefit : bool, default=False
+        Whether ``estimator`` is fitted already.
+    random_state : int, RandomState or None, default=None
+        Draws the calibration samples, and the scores of ``method="random"``. If given, it also
+        seeds an estimator whose own ``random_state`` is None.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted, pruned estimator.
+    masks_ : dict of layer name to bool tensor of shape (n_out, n_in)
+        True marks a kept weight.
+    scores_ : dict of layer name to float64 tensor of shape (n_out, n_in)
+        Scores of the dense network's weights.
+    pruning_report_ : PruningReport
+        One row per layer.
+    sparsity_ : float
+        Removed weights over all weights considered.
+    predicted_error_ : float or None
+        See :class:`skec.PruningResult`.
+    n_features_in_ : int
+    feature_names_in_ : array of shape (n_features_in_,)
+        Defined where X is a frame with string column names.
+    classes_ : array of shape (n_classes,)
+        Defined for classifiers.
+
+    See Also
+    --------
+    skec.prune : The same for a torch module, without scikit-learn.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from skec import ECPruner, PrunedMLPRegressor
+    >>> X, y = make_regression(200, 5, random_state=0)
+    >>> net = PrunedMLPRegressor(hidden_layer_sizes=(32,), max_epochs=20, random_state=0)
+    >>> pruner = ECPruner(net, pruning_ratio=0.5).fit(X, y)
+    >>> round(pruner.sparsity_, 3)
+    0.5
+    >>> pruner.set_params(output="features").transform(X).shape
+    (200, 5)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        name: CONSTRAINTS[name]
+        for name in (
+            "pruning_ratio",
+            "method",
+            "compensation",
+            "scope",
+            "n_steps",
+            "schedule",
+            "output_metric",
+            "prune_output_layer",
+            "calibration_samples",
+            "random_state",
+        )
+    } | {
+        "estimator": "no_validation",
+        "layers": ["array-like", None],
+        "batch_size": CONSTRAINTS["calibration_batch_size"],
+        "refit_epochs": [Interval(Integral, 0, None, closed="left")],
+        "output": [StrOptions({"hidden", "output", "features"})],
+        "prefit": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        *,
+        pruning_ratio=0.8,
+        method="ec",
+        compensation="auto",
+        scope="global",
+        n_steps=10,
+        schedule="geometric",
+        output_metric="auto",
+        layers=None,
+        prune_output_layer=True,
+        calibration_samples=4096,
+        batch_size=512,
+        refit_epochs=0,
+        output="hidden",
+        prefit=False,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.pruning_ratio = pruning_ratio
+        self.method = method
+        self.compensation = compensation
+        self.scope = scope
+        self.n_steps = n_steps
+        self.schedule = schedule
+        self.output_metric = output_metric
+        self.layers = layers
+        self.prune_output_layer = prune_output_layer
+        self.calibration_samples = calibration_samples
+        self.batch_size = batch_size
+        self.refit_epochs = refit_epochs
+        self.output = output
+        self.prefit = prefit
+        self.random_state = random_state
+
+    # -- fitting ------------------------------------------------------------------------------
+
+    def fit(self, X, y=None, sample_weight=None, **fit_params):
+        """Fit the estimator unless it is fitted already, prune it, and refit it if asked.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like, default=None
+            Needed to fit the estimator, to refit it, and by ``"gradient"`` and ``"taylor"``.
+        sample_weight : array-like of shape (n_samples,), default=None
+        **fit_params : dict
+            Passed to the ``fit`` of ``estimator``.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        net = self._check_estimator(y)
+        fit_params = self._fit_params(net, sample_weight, fit_params)
+        before = vars(self).copy()
+        try:
+            data = self._check_data(X, net)
+            if self._is_prefit():
+                net = copy.deepcopy(net)
+            else:
+                net = clone(net)
+                self._seed(net)
+                if isinstance(net, PrunedMLPMixin):
+                    net.set_params(pruning_ratio=0.0, scope="global", refit_strategy="none")
+                net.fit(data, y, **fit_params)
+            with small_network_mode():
+                self._prune(net, data, y, sample_weight)
+            if self.refit_epochs:
+                self._refit(net, data, y, fit_params)
+            self.estimator_ = net
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self
+
+    def _is_prefit(self) -> bool:
+        return self.prefit or isinstance(self.estimator, FrozenEstimator)
+
+    def _seed(self, net) -> None:
+        """Give the estimator a random state, if it has none and the pruner has one."""
+        if self.random_state is not None and net.get_params().get("random_state", 0) is None:
+            seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+            net.set_params(random_state=int(seed))
+
+    def _check_estimator(self, y) -> NeuralNet:
+        """Return the estimator, or raise if it cannot be pruned."""
+        net = _unfrozen(self.estimator)
+        if not isinstance(net, NeuralNet):
+            raise TypeError(
+                f"estimator must be a PrunedMLPRegressor, a PrunedMLPClassifier or a skorch net; "
+                f"got {type(net).__name__}."
+            )
+        if self._is_prefit():
+            net.check_is_fitted()
+        elif y is None:
+            raise ValueError(
+                f"Fitting {type(net).__name__} requires y to be passed, but the target y is None. "
+                f"Pass y, or a fitted estimator in a FrozenEstimator."
+            )
+        if self.refit_epochs and y is None:
+            raise ValueError(
+                f"refit_epochs={self.refit_epochs} needs y; got y=None. Pass y, or set "
+                f"refit_epochs=0."
+            )
+        return net
+
+    def _fit_params(self, net, sample_weight, fit_params) -> dict:
+        if sample_weight is not None:
+            if not self._is_prefit() and not has_fit_parameter(net, "sample_weight"):
+                raise ValueError(
+                    f"sample_weight was given, but {type(net).__name__}.fit does not take it. Use "
+                    f"PrunedMLPRegressor or PrunedMLPClassifier, or fit without weights."
+                )
+            fit_params = fit_params | {"sample_weight": sample_weight}
+        if _routing_enabled():
+            return process_routing(self, "fit", **fit_params).estimator.fit
+        return fit_params
+
+    def _check_data(self, X, net):
+        """X as the net takes it."""
+        if isinstance(net, PrunedMLPMixin):
+            self._copy_features(X)
+            return X
+        return self._net_features(X, net, reset=True)
+
+    def _copy_features(self, X) -> None:
+        """Take names and number of the features; the estimator checks the values."""
+        validate_data(self, X, skip_check_array=True)
+
+    def _net_features(self, X, net, reset: bool) -> np.ndarray:
+        """X as an array in the dtype of a plain skorch net."""
+        X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+        fitted = hasattr(net, "module_")
+        dtype = next(_network(net).parameters()).dtype if fitted else torch.float32
+        return X.astype(str(dtype).removeprefix("torch."))
+
+    def _prune(self, net, X, y, sample_weight) -> None:
+        module = _network(net)
+        data = self._calibration_data(net, X, y, sample_weight)
+        order = _execution_order(module, data)
+        layers = self.layers
+        if layers is None:
+            layers = order if self.prune_output_layer or len(order) == 1 else order[:-1]
+        result = prune(
+            module,
+            data.X,
+            data.y,
+            sample_weight=data.weights,
+            pruning_ratio=self.pruning_ratio,
+            method=self.method,
+            compensation=self.compensation,
+            scope=self.scope,
+            n_steps=self.n_steps,
+            schedule=self.schedule,
+            output_metric=self.output_metric,
+            loss=net.criterion_,
+            layers=layers,
+            batch_size=self.batch_size,
+            random_state=self.random_state,
+        )
+        if isinstance(net, PrunedMLPMixin):
+            net.dense_module_ = copy.deepcopy(module)
+            net._calibration_ = data
+            net._install(result, self.pruning_ratio)
+        else:
+            _install(net, result)
+        self.masks_, self.scores_ = result.masks, result.scores
+        self.pruning_report_ = result.report
+        self.sparsity_, self.predicted_error_ = result.sparsity, result.predicted_error
+        self._first_layer, self._last_layer = order[0], order[-1]
+        self._find_alive(_network(net), order)
+
+    def _calibration_data(self, net, X, y, sample_weight) -> CalibrationData:
+        """A random part of the training data, in the network's units."""
+        if isinstance(net, PrunedMLPMixin):
+            return net.calibration_data(
+                X,
+                y,
+                sample_weight,
+                n_samples=self.calibration_samples,
+                batch_size=self.batch_size,
+                random_state=self.random_state,
+            )
+        data = CalibrationData.of(_network(net), X, y, sample_weight, self.batch_size)
+        return data.sample(self.calibration_samples, self.random_state)
+
+    def _refit(self, net, X, y, fit_params) -> None:
+        if isinstance(net, PrunedMLPMixin):
+            net.refit(X, y, epochs=self.refit_epochs, **fit_params)
+            return
+        net.notify("on_train_begin", X=X, y=y)
+        net.fit_loop(X, y, epochs=self.refit_epochs, **fit_params)
+        net.notify("on_train_end", X=X, y=y)
+
+    def _find_alive(self, module, order) -> None:
+        """Which input columns and which units of the last hidden layer are still used."""
+        layers = {name: module.get_submodule(name) for name in order}
+        masks = {name: layer.weight.detach() != 0 for name, layer in layers.items()}
+        first, last = masks[order[0]], masks[order[-1]]
+        chain = chain_of_layers(module, layers)
+        alive = alive_units(masks, chain)
+        used = first & alive[order[0]][:, None] if chain else first
+        self._feature_support = used.any(0).cpu().numpy()
+        hidden = last.any(0)
+        if chain and len(order) > 1:
+            hidden &= alive[order[-2]]
+        self._hidden_support = hidden.cpu().numpy()
+
+    # -- transformation -------------------------------------------------------------------------
+
+    def transform(self, X):
+        """Return the pruned network's representation of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_units)
+            The units, outputs or columns that ``output`` names.
+        """
+        check_is_fitted(self)
+        self._check_output()
+        if self.output == "features":
+            X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+            return X[:, self._feature_support]
+        net = self.estimator_
+        X = self._prediction_data(X)
+        if self.output == "output":
+            outputs = net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
+            return outputs.reshape(len(outputs), -1)
+        recorded = []
+        layer = _network(net).get_submodule(self._last_layer)
+        hook = layer.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0]))
+        try:
+            lengths = [len(o[0] if isinstance(o, tuple) else o) for o in net.forward_iter(X)]
+        finally:
+            hook.remove()
+        hidden = torch.cat([h[:n].detach().cpu() for h, n in zip(recorded, lengths, strict=True)])
+        return hidden.numpy()[:, self._hidden_support]
+
+    def _check_output(self) -> None:
+        if self.output not in ("hidden", "output", "features"):
+            raise ValueError(
+                f"output={self.output!r} is unknown. Choose one of 'hidden', 'output', 'features'."
+            )
+        if self.output == "features" and len(self._feature_support) != self.n_features_in_:
+            raise ValueError(
+                f"output='features' needs a network whose first layer reads the input columns; "
+                f"its first layer {self._first_layer!r} reads {len(self._feature_support)} values, "
+                f"and X has {self.n_features_in_} columns. Use output='hidden'."
+            )
+
+    def get_support(self, indices: bool = False):
+        """Which input columns still have a weight.
+
+        Parameters
+        ----------
+        indices : bool, default=False
+            Whether to return integer indices in place of a mask.
+
+        Returns
+        -------
+        bool array of shape (n_features,), or int array
+        """
+        check_is_fitted(self)
+        support = self._feature_support
+        return np.flatnonzero(support) if indices else support.copy()
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns that ``transform`` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns of X; by default those seen in ``fit``, or ``x0``, ``x1``, …
+
+        Returns
+        -------
+        array of str
+        """
+        check_is_fitted(self)
+        self._check_output()
+        if self.output == "features":
+            from sklearn.utils.validation import _check_feature_names_in
+
+            return _check_feature_names_in(self, input_features)[self._feature_support]
+        if self.output == "hidden":
+            units = np.flatnonzero(self._hidden_support)
+            return np.asarray([f"hidden_{unit}" for unit in units], dtype=object)
+        classes = getattr(self, "classes_", None)
+        if classes is None:
+            layer = _network(self.estimator_).get_submodule(self._last_layer)
+            classes = range(layer.out_features)
+        return np.asarray([f"output_{name}" for name in classes], dtype=object)
+
+    # -- delegation -----------------------------------------------------------------------------
+
+    def _prediction_data(self, X):
+        net = self.estimator_
+        return X if isinstance(net, PrunedMLPMixin) else self._net_features(X, net, reset=False)
+
+    @available_if(_has("predict"))
+    def predict(self, X):
+        """Predict with the pruned estimator."""
+        check_is_fitted(self)
+        return self.estimator_.predict(self._prediction_data(X))
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X):
+        """Predict probabilities with the pruned estimator."""
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(self._prediction_data(X))
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X):
+        """Decision function of the pruned estimator."""
+        check_is_fitted(self)
+        return self.estimator_.decision_function(self._prediction_data(X))
+
+    @available_if(_has("score"))
+    def score(self, X, y, sample_weight=None):
+        """Score the pruned estimator."""
+        check_is_fitted(self)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return self.estimator_.score(self._prediction_data(X), y, **weights)
+
+    @property
+    def classes_(self):
+        """Class labels of a classifier."""
+        if not hasattr(self, "estimator_"):
+            raise AttributeError(f"This {type(self).__name__} is not fitted.")
+        return self.estimator_.classes_
+
+    def get_metadata_routing(self):
+        """Route ``fit`` parameters to the estimator."""
+        return MetadataRouter(owner=type(self).__name__).add(
+            estimator=_unfrozen(self.estimator),
+            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(_unfrozen(self.estimator))
+        tags.estimator_type = inner.estimator_type
+        tags.classifier_tags = inner.classifier_tags
+        tags.regressor_tags = inner.regressor_tags
+        tags.target_tags = inner.target_tags
+        tags.input_tags = inner.input_tags
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _execution_order(module: nn.Module, data: CalibrationData) -> list[str]:
+    """Names of the linear layers in the order in which a forward pass runs them."""
+    layers = prunable_layers(module)
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), Recorder(module, layers) as record:
+            module(data.X[:2])
+    finally:
+        module.train(training)
+    return list(record.inputs)
+
+
+def _install(net: NeuralNet, result) -> None:
+    """Put a pruned module in place of a plain skorch net's, with a new optimiser."""
+    with net._current_init_context("module"):
+        net.module_ = net.torch_compile(result.module.to(net.device), name="module")
+    with net._current_init_context("optimizer"):
+        net.initialize_optimizer()
+    kept = [(name, cb) for name, cb in net.callbacks_ if not isinstance(cb, KeepMasks)]
+    net.callbacks_ = [*kept, ("keep_masks", KeepMasks(result.masks))]
