@@ -112,6 +112,11 @@ def _allocate_whole(scores: Mapping[str, Tensor], ratio: float) -> dict[str, Ten
 
 def _keep_highest(scores: Tensor, count: int) -> Tensor:
     """Mask out the ``count`` lowest scores; of equal ones the first go first."""
-    keep = torch.ones(scores.numel(), dtype=torch.bool, device=scores.device)
-    keep[torch.argsort(scores.reshape(-1), stable=True)[:count]] = False
+    flat = scores.reshape(-1)
+    if count == 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    threshold = flat.kthvalue(count).values
+    keep = flat > threshold
+    equal = torch.nonzero(flat == threshold).flatten()
+    keep[equal[len(equal) - (len(flat) - count - int(keep.sum())) :]] = True
     return keep.reshape(scores.shape)

@@ -13,11 +13,53 @@ from skorch import NeuralNetClassifier
 from torch import Tensor
 
 from ..mlp import MLP
-from ._lifecycle import PrunedMLPMixin
+from ._docs import documented
+from ._lifecycle import AUTO, PrunedMLPMixin
 
 
+@documented(
+    own_parameters='class_weight : dict, "balanced" or None\n'
+    '    Weights of the classes in the loss; ``"balanced"`` makes all classes weigh the same.',
+    **AUTO,
+)
 class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
-    """TODO"""
+    """Multi-layer perceptron classifier that is trained, pruned and trained on.
+
+    ``fit`` trains a dense network, removes the weights that matter least while the biases make up
+    for them, and trains on what is left. Scale the features, for instance with ``StandardScaler``.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+    classes_ : array of shape (n_classes,)
+        Class labels.
+
+    See Also
+    --------
+    PrunedMLPRegressor : The same for numbers.
+    skec.ECPruner : Prunes the network of another estimator.
+    skec.prune : Prunes any torch module.
+
+    References
+    ----------
+    .. [1] Ballini, Muscarnera, Fumagalli, Scotti, Regazzoni, "Elimination-compensation pruning
+       for fully-connected neural networks", arXiv:2602.20467 (2026).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skec import PrunedMLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = PrunedMLPClassifier((32,), max_epochs=30, pruning_ratio=0.5, random_state=0)
+    >>> net.fit(X, y).sparsity_
+    0.5
+    >>> bool(net.score(X, y) > 0.9)
+    True
+    """
 
     def __init__(
         self,

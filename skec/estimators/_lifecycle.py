@@ -42,6 +42,13 @@ _ROW_BLOCK = 64  # with whole blocks of rows a row's prediction does not depend 
 _REPORT_SAMPLES = 1024  # calibration samples on which the report's losses are measured
 
 
+# What "auto" does, for the documentation.
+AUTO = {
+    "auto_batch_size": "128",
+    "auto_early_stopping": "the data do not fit in one batch",
+}
+
+
 @contextmanager
 def unchanged_on_error(estimator) -> Iterator[None]:
     """Give an estimator its attributes back, and its network its weights, if the body fails."""

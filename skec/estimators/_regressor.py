@@ -11,11 +11,59 @@ from skorch import NeuralNetRegressor
 from torch import Tensor
 
 from ..mlp import MLP
-from ._lifecycle import PrunedMLPMixin
+from ._docs import documented
+from ._lifecycle import AUTO, PrunedMLPMixin
 
 
+@documented(
+    own_parameters="normalize_y : bool\n"
+    "    Whether targets are standardised inside; predictions are in the units of y.",
+    **AUTO,
+)
 class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
-    """TODO"""
+    """Multi-layer perceptron regressor that is trained, pruned and trained on.
+
+    ``fit`` trains a dense network, removes the weights that matter least while the biases make up
+    for them, and trains on what is left. Scale the features, for instance with ``StandardScaler``.
+
+    Parameters
+    ----------
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+    y_mean_, y_scale_ : array of shape (n_outputs_,)
+        Mean and standard deviation of the targets.
+
+    See Also
+    --------
+    PrunedMLPClassifier : The same for classes.
+    skec.ECPruner : Prunes the network of another estimator.
+    skec.prune : Prunes any torch module.
+
+    References
+    ----------
+    .. [1] Ballini, Muscarnera, Fumagalli, Scotti, Regazzoni, "Elimination-compensation pruning
+       for fully-connected neural networks", arXiv:2602.20467 (2026).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skec import PrunedMLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = make_pipeline(
+    ...     StandardScaler(),
+    ...     PrunedMLPRegressor((32,), max_epochs=20, pruning_ratio=0.75, random_state=0),
+    ... )
+    >>> net = model.fit(X, y)[-1]
+    >>> net.sparsity_, net.n_parameters_
+    (0.75, 385)
+    >>> bool(model.score(X, y) > 0.4)
+    True
+    """
 
     def __init__(
         self,

@@ -1,0 +1,67 @@
+"""What the benchmarks share: arguments, data, timing and tables."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+
+import numpy as np
+import sklearn
+import torch
+
+from skec.datasets import fetch_uci
+from skec.report import PruningReport
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """Parse ``--quick`` and ``--threads``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="smaller data and fewer repetitions")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch")
+    parsed = parser.parse_args()
+    torch.set_num_threads(parsed.threads)
+    return parsed
+
+
+def print_setting(**setting) -> None:
+    """Print what was measured, and with what."""
+    versions = f"torch {torch.__version__}, scikit-learn {sklearn.__version__}"
+    machine = f"{os.cpu_count()} cores {platform.machine()}, {torch.get_num_threads()} threads"
+    parts = [f"{name}: {value}" for name, value in setting.items()]
+    print("\n".join(["", *parts, f"machine: {machine}; {versions}", ""]))
+
+
+def print_table(rows: list[dict]) -> None:
+    """Print rows that have the same keys."""
+    print(PruningReport(rows), flush=True)
+
+
+def best_times(functions: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """The shortest time of each function in seconds, over rounds in which each runs once.
+
+    Rounds put the candidates side by side, so that a slow spell of the machine meets all of them.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeat):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: min(values) for name, values in times.items()}
+
+
+def kin8nm(n_samples: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Standardised kin8nm; random numbers of its shape where the set is not at hand."""
+    try:
+        X, y = fetch_uci("kin8nm", download=False)
+        name = "kin8nm"
+    except FileNotFoundError:
+        rng = np.random.RandomState(0)
+        X = rng.normal(size=(8192, 8))
+        y, name = np.sin(X).sum(1), "random numbers in the shape of kin8nm"
+    X, y = X[:n_samples], y[:n_samples]
+    X = (X - X.mean(0)) / X.std(0)
+    return X.astype(np.float32), ((y - y.mean()) / y.std()).astype(np.float32), name

@@ -1,0 +1,117 @@
+"""Time of dense training: skec, scikit-learn, skorch and a bare PyTorch loop side by side."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from _common import arguments, best_times, kin8nm, print_setting, print_table
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPRegressor
+from skorch import NeuralNetRegressor
+from torch import nn
+
+from skec import PrunedMLPRegressor
+
+HIDDEN, BATCH_SIZE, LR = (256, 256), 64, 1e-3
+
+
+def network(n_features: int) -> nn.Module:
+    """The same network for the candidates that take one."""
+    layers, width = [], n_features
+    for size in HIDDEN:
+        layers += [nn.Linear(width, size), nn.ReLU()]
+        width = size
+    return nn.Sequential(*layers, nn.Linear(width, 1))
+
+
+def train_bare(X, y, epochs: int) -> None:
+    """A plain PyTorch loop over index slices, with the fused optimiser."""
+    X, y = torch.from_numpy(X), torch.from_numpy(y)[:, None]
+    module, loss = network(X.shape[1]), nn.MSELoss()
+    optimizer = torch.optim.Adam(module.parameters(), lr=LR, fused=True)
+    for _ in range(epochs):
+        order = torch.randperm(len(X))
+        for start in range(0, len(X), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            optimizer.zero_grad()
+            loss(module(X[rows]), y[rows]).backward()
+            optimizer.step()
+
+
+def train_sklearn(X, y, epochs: int) -> None:
+    """scikit-learn's MLP."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        MLPRegressor(
+            hidden_layer_sizes=HIDDEN,
+            batch_size=BATCH_SIZE,
+            learning_rate_init=LR,
+            max_iter=epochs,
+            tol=0.0,
+            n_iter_no_change=epochs,
+        ).fit(X, y)
+
+
+def train_skorch(X, y, epochs: int) -> None:
+    """skorch as it is, without validation and printing."""
+    NeuralNetRegressor(
+        network(X.shape[1]),
+        optimizer=torch.optim.Adam,
+        lr=LR,
+        batch_size=BATCH_SIZE,
+        max_epochs=epochs,
+        train_split=None,
+        iterator_train__shuffle=True,
+        verbose=0,
+    ).fit(X, y[:, None])
+
+
+def train_skec(X, y, epochs: int, **parameters) -> PrunedMLPRegressor:
+    """The dense phase of the estimator."""
+    return PrunedMLPRegressor(
+        HIDDEN,
+        activation="relu",
+        optimizer=torch.optim.Adam,
+        lr=LR,
+        lr_schedule="constant",
+        batch_size=BATCH_SIZE,
+        max_epochs=epochs,
+        early_stopping=False,
+        random_state=0,
+        **parameters,
+    ).partial_fit(X, y)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = arguments(__doc__)
+    n_samples, epochs, repeat = (2000, 3, 1) if options.quick else (7000, 10, 5)
+    X, y, name = kin8nm(n_samples)
+    print_setting(
+        data=f"{name}, {X.shape[0]} × {X.shape[1]}",
+        network=f"hidden {HIDDEN}, ReLU, Adam, batch {BATCH_SIZE}, {epochs} epochs",
+        times=f"shortest of {repeat}",
+    )
+    candidates = {
+        "skec": lambda: train_skec(X, y, epochs),
+        "PyTorch loop, fused Adam": lambda: train_bare(X, y, epochs),
+        "scikit-learn": lambda: train_sklearn(X, y, epochs),
+        "skorch": lambda: train_skorch(X, y, epochs),
+    }
+    train_skec(X[:200], y[:200], 1)  # imports
+    times = best_times(candidates, repeat)
+    print_table(
+        [
+            {
+                "training": name,
+                "seconds": seconds,
+                "skec / it": times["skec"] / seconds,
+            }
+            for name, seconds in times.items()
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The documentation that the estimators share, with defaults read from their signatures."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+PARAMETERS = """
+hidden_layer_sizes : sequence of int
+    Numbers of units of the hidden layers.
+activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "leaky_relu"}
+    Activation of the hidden layers.
+dropout : float
+    Probability of setting a hidden unit to zero in training.
+batch_norm : bool
+    Whether to normalise the pre-activations over the batch. Trains through autograd, more slowly.
+pruning_ratio : float
+    Fraction of the weights to remove, in [0, 1). Biases are never removed.
+method : str or Criterion
+    The score of a weight: a key of ``skec.criteria.CRITERIA`` or an own object.
+compensation : str or Compensation
+    What the rest does about the weights that go: ``"bias"``, ``"none"``, an own object, or
+    ``"auto"`` for the method's own.
+scope : {"global", "layer", "row"} or dict
+    Whether weights compete over the network, in their layer, or among the incoming weights of a
+    unit. A dict of ratios per layer (``"hidden_0"``, …, ``"output"``) takes the place of
+    ``pruning_ratio``.
+n_steps : int
+    Number of pruning steps; the scores are computed anew after each one. One is one-shot pruning.
+schedule : {"geometric", "linear", "cubic"}
+    How the ratio grows over the steps.
+output_metric : {"auto", "identity", "fisher"}
+    How a change of the outputs is measured; see :func:`skec.prune`. ``"auto"`` is ``"fisher"``
+    with the cross-entropy loss and ``"identity"`` with any other.
+prune_output_layer : bool
+    Whether the output layer is pruned too.
+calibration_samples : int or None
+    Number of training samples that the scores are computed on, drawn at random; None takes all.
+    They are kept, in memory and in a pickle, so that ``prune`` can be called again.
+calibration_batch_size : int
+    Calibration samples processed at a time; bounds the memory.
+refit_epochs : int or None
+    Epochs of training under the mask. None is half of ``max_epochs``, or all of them when
+    rewinding.
+refit_lr : float or None
+    Learning rate of the refit; None takes ``lr``.
+refit_strategy : {"finetune", "rewind", "none"}
+    Whether the refit goes on from the pruned weights or from the initial weights of those that
+    were kept (the lottery ticket of Frankle & Carbin, ICLR 2019), or is left out.
+optimizer : torch optimiser class
+    Its parameters are set as ``optimizer__weight_decay`` and so on.
+lr : float
+    Learning rate.
+lr_schedule : {"cosine", "multicycle", "constant"}
+    How the rate moves over each phase. Take ``"constant"`` with a scheduler of your own.
+max_epochs : int
+    Epochs of the dense phase.
+batch_size : int or "auto"
+    Samples of a step; -1 takes all. ``"auto"`` is %(auto_batch_size)s.
+early_stopping : bool or "auto"
+    Whether to hold out a part of the data and keep the weights of the epoch with the lowest
+    validation loss. ``"auto"`` does if %(auto_early_stopping)s.
+validation_fraction : float
+    The part held out.
+n_iter_no_change : int or None
+    Stop a phase after so many epochs without progress on the held-out data; None never stops.
+tol : float
+    A loss counts as progress if it is lower by this much.
+%(own_parameters)s
+dtype : {"float32", "float64"}
+    Precision of the network.
+random_state : int, RandomState or None
+    Seeds everything random: with an int, the same data give the same network, bit for bit on one
+    machine.
+warm_start : bool
+    Whether ``fit`` goes on from the present weights.
+module : torch module class or instance
+    The network. A class that takes ``n_features`` and ``n_outputs`` gets them; an instance is
+    copied. Parameters are set as ``module__…``.
+criterion : torch loss class
+    The loss. Parameters are set as ``criterion__…``.
+iterator_train, iterator_valid : "auto" or iterator class
+    ``"auto"`` slices tensors in memory; a ``DataLoader`` class takes skorch's own, slower path.
+dataset : "auto" or Dataset class
+    ``"auto"`` keeps the data as tensors.
+train_split : "auto", None or callable
+    ``"auto"`` follows ``early_stopping``; a callable of skorch (``ValidSplit``) takes its place.
+callbacks, predict_nonlinearity, verbose, device, compile, use_caching, torch_load_kwargs
+    As in skorch. A callback may have the methods ``on_prune_begin`` and ``on_prune_end``. One
+    that looks at every batch (``on_batch_end``, ``EpochScoring``) makes training take skorch's
+    own, slower path.
+**component__params
+    Parameters of components, such as ``optimizer__weight_decay=0.1``.
+"""
+
+ATTRIBUTES = """
+masks_ : dict of layer name to bool tensor of shape (n_out, n_in)
+    True marks a kept weight.
+sparsity_ : float
+    Removed weights over all weights that could be removed.
+predicted_error_ : float or None
+    The mean squared output change that the scores foresaw, in the units of the network.
+pruning_report_ : PruningReport
+    One row per layer: its size, the weights left, the dead units, and the loss on calibration
+    samples before pruning and with this layer alone pruned.
+n_parameters_, n_nonzero_parameters_ : int
+    Number of weights and biases, and of those that are not zero.
+history : skorch.history.History
+    One row per epoch, with the phase (``"dense"``, ``"prune"``, ``"refit"``) and the losses.
+module_ : torch.nn.Module
+    The pruned network.
+dense_module_ : torch.nn.Module
+    The network before pruning.
+n_features_in_, n_outputs_ : int
+    Numbers of columns of X and of outputs of the network.
+feature_names_in_ : array of shape (n_features_in_,)
+    Defined where X is a frame with string column names.
+"""
+
+
+def documented(**texts):
+    """Class decorator that puts the shared sections into a docstring.
+
+    ``{parameters}`` and ``{attributes}`` stand on lines of their own in the docstring.
+    """
+
+    def decorate(cls):
+        signature = inspect.signature(cls).parameters
+
+        def with_default(match):
+            names = match.group(1).split(", ")
+            parameter = signature.get(names[0])
+            if len(names) > 1 or parameter is None or parameter.default is parameter.empty:
+                return match.group(0)
+            default = parameter.default
+            text = default.__name__ if inspect.isclass(default) else repr(default)
+            return f"{match.group(0)}, default={text}"
+
+        parameters = re.sub(r"(?m)^(\w[\w, ]*) : .*$", with_default, PARAMETERS % texts)
+        cls.__doc__ = cls.__doc__.replace("    {parameters}\n", _indented(parameters))
+        cls.__doc__ = cls.__doc__.replace("    {attributes}\n", _indented(ATTRIBUTES))
+        return cls
+
+    return decorate
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}\n" if line else "" for line in text.strip().split("\n"))
