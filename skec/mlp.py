@@ -27,7 +27,7 @@ class MLP(nn.Sequential):
     ----------
     n_features : int
     n_outputs : int
-    hidden_layer_sizes : sequence of int, default=(256, 256, 256)
+    hidden_layer_sizes : sequence of int, default=(128, 128, 128)
     activation : str, default="silu"
         A key of ``skec.mlp.ACTIVATIONS``.
     dropout : float, default=0.0
@@ -55,7 +55,7 @@ class MLP(nn.Sequential):
         self,
         n_features: int,
         n_outputs: int,
-        hidden_layer_sizes: Sequence[int] = (256, 256, 256),
+        hidden_layer_sizes: Sequence[int] = (128, 128, 128),
         activation: str = "silu",
         dropout: float = 0.0,
         batch_norm: bool = False,
@@ -81,12 +81,20 @@ class MLP(nn.Sequential):
     def reset_parameters(
         self, zero_output: bool = True, generator: torch.Generator | None = None
     ) -> None:
-        """Draw new weights: uniform of variance 1/(3 n_in), as ``torch.nn.Linear`` does."""
+        """Draw new weights.
+
+        Weights are normal with variance 2/n_in before an activation that is linear on one side
+        (He et al., 2015) and 1/n_in before the others; biases are uniform within 1/√n_in.
+        """
+        one_sided = nn.ReLU | nn.LeakyReLU | nn.ELU | nn.GELU | nn.SiLU
+        gain = 2.0 if any(isinstance(layer, one_sided) for layer in self) else 1.0
         for layer in self:
             if isinstance(layer, nn.Linear):
-                bound = layer.in_features**-0.5
-                for parameter in layer.parameters():
-                    parameter.uniform_(-bound, bound, generator=generator)
+                scale = (gain / layer.in_features) ** 0.5
+                layer.weight.normal_(0.0, scale, generator=generator)
+                if layer.bias is not None:
+                    bound = layer.in_features**-0.5
+                    layer.bias.uniform_(-bound, bound, generator=generator)
         if zero_output:
             for parameter in self.output.parameters():
                 parameter.zero_()

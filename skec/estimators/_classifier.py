@@ -13,6 +13,7 @@ from skorch import NeuralNetClassifier
 from torch import Tensor
 
 from ..mlp import MLP
+from ..training import AdamW
 from ._docs import documented
 from ._lifecycle import AUTO, PrunedMLPMixin
 
@@ -63,7 +64,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
 
     def __init__(
         self,
-        hidden_layer_sizes=(256, 256, 256),
+        hidden_layer_sizes=(128, 128, 128),
         *,
         activation="silu",
         dropout=0.0,
@@ -72,7 +73,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         method="ec",
         compensation="auto",
         scope="global",
-        n_steps=1,
+        n_steps=10,
         schedule="geometric",
         output_metric="auto",
         prune_output_layer=True,
@@ -80,11 +81,12 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         calibration_batch_size=512,
         refit_epochs=None,
         refit_lr=None,
+        refit_weight_decay="auto",
         refit_strategy="finetune",
-        optimizer=torch.optim.AdamW,
-        lr=4e-3,
-        lr_schedule="multicycle",
-        max_epochs=100,
+        optimizer=AdamW,
+        lr=1e-2,
+        lr_schedule="cosine",
+        max_epochs=64,
         batch_size="auto",
         early_stopping="auto",
         validation_fraction=0.1,
@@ -176,6 +178,9 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
 
     def _fit_target_scale(self, y, sample_weight, *, reset) -> None:
         pass
+
+    def _noise_decay(self, dataset) -> float:
+        return 0.0
 
     def _stratification(self, y):
         return None if y is None or type_of_target(y) == "continuous" else np.asarray(y)

@@ -40,10 +40,14 @@ calibration_samples : int or None
 calibration_batch_size : int
     Calibration samples processed at a time; bounds the memory.
 refit_epochs : int or None
-    Epochs of training under the mask. None is half of ``max_epochs``, or all of them when
-    rewinding.
+    Epochs of training under the mask, on all samples. None takes as many as the dense phase took
+    to its best weights, and at least half of ``max_epochs``.
 refit_lr : float or None
-    Learning rate of the refit; None takes ``lr``.
+    Learning rate of the refit; None takes half of ``lr``, or ``lr`` when rewinding.
+refit_weight_decay : float, "auto" or None
+    Weight decay of the refit; None takes the optimiser's. ``"auto"`` raises it to
+    1500 v / n_samples for a regressor with the squared error, with v the part of the variance of
+    y that the dense network left unexplained on held-out data, and is None otherwise.
 refit_strategy : {"finetune", "rewind", "none"}
     Whether the refit goes on from the pruned weights or from the initial weights of those that
     were kept (the lottery ticket of Frankle & Carbin, ICLR 2019), or is left out.

@@ -36,6 +36,7 @@ CONSTRAINTS: dict[str, list] = {
     "calibration_batch_size": [_POSITIVE],
     "refit_epochs": [Interval(Integral, 0, None, closed="left"), None],
     "refit_lr": [Interval(Real, 0, None, closed="neither"), None],
+    "refit_weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
     "refit_strategy": [StrOptions({"finetune", "rewind", "none"})],
     "lr": [Interval(Real, 0, None, closed="neither")],
     "lr_schedule": [StrOptions(set(LR_SCHEDULES))],

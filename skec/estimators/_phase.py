@@ -28,19 +28,23 @@ class BestWeights:
 
     def __init__(self, module: torch.nn.Module, tol: float):
         self.module, self.tol = module, tol
-        self.loss, self.state, self.epochs_without_progress = math.inf, None, 0
+        self.loss, self.state, self.epoch = math.inf, None, 0
+        self.epochs_without_progress = 0
         self._progress_loss = math.inf
 
-    def update(self, loss: float) -> None:
+    def update(self, loss: float, epoch: int) -> None:
+        """Take note of the loss after an epoch."""
         self.epochs_without_progress += 1
         if loss < self._progress_loss - self.tol:
             self._progress_loss, self.epochs_without_progress = loss, 0
         if loss < self.loss:
-            self.loss, self.state = loss, _state(self.module)
+            self.loss, self.state, self.epoch = loss, _state(self.module), epoch
 
-    def restore(self) -> None:
+    def restore(self) -> int:
+        """Load the best weights and return their epoch."""
         if self.state is not None:
             self.module.load_state_dict(self.state)
+        return self.epoch
 
 
 def _state(module: torch.nn.Module) -> dict:
@@ -50,11 +54,12 @@ def _state(module: torch.nn.Module) -> dict:
 class PhaseMixin:
     """Training of one phase, on the fast path where nothing asks for each batch."""
 
-    def _train(self, phase: str, train, valid, epochs: int, *, lr=None, **fit_params) -> None:
+    def _train(self, phase: str, train, valid, epochs: int, *, lr=None, **fit_params):
         """Train the network in place.
 
         With validation data the weights of the lowest validation loss are kept, else the last
-        ones.
+        ones. Returns the number of epochs after which the weights were those, and their
+        validation loss or None.
         """
         fast = self._runs_fast(train, valid, fit_params)
         datasets = {"dataset_train": train, "dataset_valid": valid}
@@ -77,19 +82,18 @@ class PhaseMixin:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._generator("torch").initial_seed())
-                self._run_epochs(phase, epochs, batches, valid_batches, datasets, fit_params)
+                return self._run_epochs(phase, epochs, batches, valid_batches, datasets, fit_params)
         finally:
             rate.restore()
             for name in ("_phase_", "_rate_", "_masked_", "_trainer_"):
                 vars(self).pop(name, None)
 
-    def _run_epochs(self, phase, epochs, batches, valid_batches, datasets, fit_params) -> None:
+    def _run_epochs(self, phase, epochs, batches, valid_batches, datasets, fit_params):
         best = BestWeights(self._network, self.tol)
         last_good = _state(self._network)
-        if valid_batches is not None and phase == "refit" and "_trainer_" in vars(self):
-            best.update(self._trainer_.evaluate(valid_batches))
+        epoch = 0
         try:
-            for epoch in range(epochs):
+            for epoch in range(1, epochs + 1):
                 self.notify("on_epoch_begin", **datasets)
                 self.run_single_epoch(batches, True, "train", self.train_step, **fit_params)
                 self.run_single_epoch(
@@ -99,26 +103,27 @@ class PhaseMixin:
                 if not math.isfinite(loss):
                     self._network.load_state_dict(last_good)
                     self._report_divergence(phase, epoch, loss)
+                    epoch -= 1
                     break
                 self.notify("on_epoch_end", **datasets)
                 last_good = _state(self._network)
                 if valid_batches is not None:
-                    best.update(self._epoch_loss("valid"))
+                    best.update(self._epoch_loss("valid"), epoch)
                     patience = self.n_iter_no_change
                     if patience is not None and best.epochs_without_progress >= patience:
                         break
         except KeyboardInterrupt:  # from the user, or from a callback that stops early
             pass
-        best.restore()
+        return (best.restore(), best.loss) if valid_batches is not None else (epoch, None)
 
     def _report_divergence(self, phase: str, epoch: int, loss: float) -> None:
         rate = "refit_lr" if phase == "refit" and self.refit_lr is not None else "lr"
         message = (
-            f"The loss became {loss} in epoch {epoch + 1} of the {phase} phase. Lower {rate} "
+            f"The loss became {loss} in epoch {epoch} of the {phase} phase. Lower {rate} "
             f"(now {getattr(self, rate)}), or scale the features, for instance with "
             f"StandardScaler."
         )
-        if phase == "dense" and epoch == 0:
+        if phase == "dense" and epoch == 1:
             raise ValueError(message)
         warnings.warn(
             f"{message} The weights of the last good epoch are used.",

@@ -8,10 +8,23 @@ import torch
 from torch import Tensor
 
 
+class AdamW(torch.optim.AdamW):
+    """``torch.optim.AdamW`` with moments that forget at the same, short rate.
+
+    The defaults ``betas=(0.95, 0.95)`` were chosen by measurement on small tabular data; the others
+    are torch's.
+    """
+
+    def __init__(self, params, lr=1e-2, betas=(0.95, 0.95), **kwargs):
+        super().__init__(params, lr=lr, betas=betas, **kwargs)
+
+
+_ADAM = (torch.optim.Adam, torch.optim.AdamW, AdamW)
+
+
 def supports_fused(optimizer: Callable) -> bool:
     """Whether an optimiser class of torch has a fused kernel for the CPU."""
-    names = ("Adam", "AdamW", "SGD", "Adagrad")
-    return optimizer in [getattr(torch.optim, name) for name in names]
+    return optimizer in (*_ADAM, torch.optim.SGD, torch.optim.Adagrad)
 
 
 def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
@@ -22,7 +35,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
     called directly; the optimiser's state stays the one that its own ``step`` would have left.
     Any other optimiser keeps its own ``step``.
     """
-    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or not all(
+    if type(optimizer) not in _ADAM or not all(
         group.get("fused") and not group["amsgrad"] and isinstance(group["lr"], float)
         for group in optimizer.param_groups
     ):
@@ -83,7 +96,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
 
 def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether ``step`` may want to evaluate the loss itself."""
-    known = type(optimizer).__module__.startswith("torch.optim.")
+    known = type(optimizer).__module__.startswith(("torch.optim.", "skec."))
     return not known or isinstance(optimizer, torch.optim.LBFGS)
 
 
