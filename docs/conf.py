@@ -1,8 +1,12 @@
 """Configuration of the site; nothing here needs the network."""
 
 import inspect
+import sys
+from pathlib import Path
 
 import skec
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "skec"
 author = "the skec developers"
@@ -14,13 +18,14 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "svg_math",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_extensions"]
 templates_path = ["_templates"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
+html_math_renderer = "svg"  # formulas are drawn at build time
 html_theme = "furo"
 html_title = f"skec {release}"
 

@@ -40,11 +40,6 @@ def allocate(
     >>> allocate(scores, 0.5)
     {'a': tensor([[False,  True]]), 'b': tensor([[False,  True]])}
     """
-    if isinstance(ratio, Mapping):
-        masks = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
-        for name, layer_ratio in ratio.items():
-            masks |= _allocate_whole({name: scores[name]}, layer_ratio)
-        return masks
     if scope == "global":
         return _allocate_whole(scores, ratio)
     groups = [

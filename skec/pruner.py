@@ -123,7 +123,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     predicted_error_ : float or None
         See :class:`skec.PruningResult`.
     n_features_in_ : int
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (n_features,)
         Defined where X is a frame with string column names.
     classes_ : array of shape (n_classes,)
         Defined for classifiers.

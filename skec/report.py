@@ -10,12 +10,20 @@ class PruningReport(list):
 
     ``pandas.DataFrame(report)`` and ``polars.DataFrame(report)`` turn it into a frame.
 
+    Attributes
+    ----------
+    loss_before, loss_after : float or None
+        Loss of the whole network on calibration samples, where they have targets.
+
     Examples
     --------
     >>> print(PruningReport([{"layer": "hidden_0", "weights_left": 12, "sparsity": 0.5}]))
     layer     weights_left  sparsity
     hidden_0            12       0.5
     """
+
+    loss_before: float | None = None
+    loss_after: float | None = None
 
     def table(self) -> list[list[str]]:
         """Header and rows as text."""

@@ -72,7 +72,7 @@ def main() -> None:
     names = ("yacht", "energy") if options.quick else UCI_NAMES
     n_splits = 1 if options.quick else 10
     print_setting(
-        data=f"{len(names)} UCI sets, at most {MAX_SAMPLES} samples, {n_splits} random 90/10 splits",
+        data=f"{len(names)} UCI sets, at most {MAX_SAMPLES} samples, {n_splits} 90/10 splits",
         error="RMSE over the standard deviation of the training target, ± standard error",
         skec="all defaults, pruned to the default ratio; the others are dense",
         RealMLP="dense, measured before on three splits, not in this run",

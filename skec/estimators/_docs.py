@@ -40,7 +40,7 @@ calibration_samples : int or None
 calibration_batch_size : int
     Calibration samples processed at a time; bounds the memory.
 refit_epochs : int or None
-    Epochs of training under the mask, on all samples. None takes as many as the dense phase took
+    Epochs of training under the mask. None takes as many as the dense phase took
     to its best weights, and at least half of ``max_epochs``.
 refit_lr : float or None
     Learning rate of the refit; None takes half of ``lr``, or ``lr`` when rewinding.
@@ -63,7 +63,9 @@ batch_size : int or "auto"
     Samples of a step; -1 takes all. ``"auto"`` is %(auto_batch_size)s.
 early_stopping : bool or "auto"
     Whether to hold out a part of the data and keep the weights of the epoch with the lowest
-    validation loss. ``"auto"`` does if %(auto_early_stopping)s.
+    validation loss. ``True`` does in both phases. ``"auto"`` does in the dense phase, if
+    %(auto_early_stopping)s, and refits on all samples; where a callback monitors a validation
+    loss, it holds out in the refit too.
 validation_fraction : float
     The part held out.
 n_iter_no_change : int or None
@@ -117,7 +119,7 @@ dense_module_ : torch.nn.Module
     The network before pruning.
 n_features_in_, n_outputs_ : int
     Numbers of columns of X and of outputs of the network.
-feature_names_in_ : array of shape (n_features_in_,)
+feature_names_in_ : array of shape (n_features,)
     Defined where X is a frame with string column names.
 """
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from skorch.utils import check_is_fitted
 
 from ..network import prunable_layers
-from ..pruning import PruningResult, prune
+from ..pruning import PruningResult, check_scope, prune
 from ..report import PruningReport
 from ..training import (
     MaskedWeights,
@@ -23,7 +23,13 @@ from ..training import (
 )
 from ._datasets import DataMixin
 from ._network import NetworkMixin
-from ._parameters import CONSTRAINTS, check_components, check_device, check_hidden_layer_sizes
+from ._parameters import (
+    CONSTRAINTS,
+    check_components,
+    check_device,
+    check_hidden_layer_sizes,
+    check_names,
+)
 from ._phase import PhaseMixin
 from ._skorch import SkorchStateMixin
 
@@ -87,6 +93,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
                 self.initialize()
                 for name in ("dense_module_", "masks_", "_calibration_"):
                     vars(self).pop(name, None)
+            check_scope(self.scope, self._layers_to_prune())
             self.notify("on_train_begin", X=X, y=y)
             dataset = self.get_dataset(*data)
             if self.refit_strategy == "rewind":
@@ -279,6 +286,10 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         self.history.record("phase", "prune")
         self.history.record("pruning_ratio", float(ratio))
         self.history.record("sparsity", result.sparsity)
+        if self.verbose:
+            print(
+                f"pruned {result.sparsity:.2%} of {sum(m.numel() for m in result.masks.values())}"
+            )
         if data.y is None:
             self.pruning_report_ = result.report
             return
@@ -309,15 +320,25 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         return names if self.prune_output_layer or len(names) == 1 else names[:-1]
 
     def _refit(self, dataset, epochs: int, **fit_params) -> None:
-        """Train under the mask on all samples, also those held out before."""
+        """Train under the mask, unless told otherwise on all samples."""
         if self.refit_strategy == "rewind":
             self._network.load_state_dict(self.initial_module_.state_dict(), strict=False)
             self._masked_weights().apply()
         lr = self.refit_lr
         if lr is None:
             lr = self.lr / 2 if self.refit_strategy == "finetune" else self.lr
+        parts = self._split(dataset) if self._refit_holds_out() else (dataset, None)
         with self._refit_weight_decay(dataset):
-            self._train("refit", dataset, None, epochs, lr=lr, **fit_params)
+            self._train("refit", *parts, epochs, lr=lr, **fit_params)
+
+    def _refit_holds_out(self) -> bool:
+        """Whether somebody asks for validation data in the refit too."""
+        watched = [getattr(callback, "monitor", None) for _, callback in self.callbacks_]
+        return (
+            self.early_stopping is True
+            or self.train_split not in ("auto", None)
+            or any(isinstance(name, str) and name.startswith("valid") for name in watched)
+        )
 
     @contextmanager
     def _refit_weight_decay(self, dataset) -> Iterator[None]:
@@ -362,6 +383,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         probe = copy.copy(self) if given else self
         vars(probe).update(given)
         BaseEstimator._validate_params(probe)
+        check_names(probe)
         check_components(self)
         check_device(self.device)
         self._layer_sizes()

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from ..compensation import COMPENSATIONS, Compensation
-from ..criteria import CRITERIA, Criterion
+from ..compensation import Compensation, get_compensation
+from ..criteria import Criterion, get_criterion
 from ..mlp import ACTIVATIONS
 from ..network import OUTPUT_METRICS
 from ..schedule import SCHEDULES
@@ -25,8 +25,8 @@ CONSTRAINTS: dict[str, list] = {
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "batch_norm": ["boolean"],
     "pruning_ratio": [Interval(Real, 0, 1, closed="left")],
-    "method": [StrOptions(set(CRITERIA)), Criterion],
-    "compensation": [StrOptions({"auto", *COMPENSATIONS}), Compensation],
+    "method": [str, Criterion],  # names are looked up when used, see check_names
+    "compensation": [str, Compensation],
     "scope": [StrOptions({"global", "layer", "row"}), Mapping],
     "n_steps": [_POSITIVE],
     "schedule": [StrOptions(set(SCHEDULES))],
@@ -52,6 +52,13 @@ CONSTRAINTS: dict[str, list] = {
     "random_state": ["random_state"],
     "warm_start": ["boolean"],
 }
+
+
+def check_names(estimator) -> None:
+    """Raise if the method or the compensation is unknown."""
+    get_criterion(estimator.method)
+    if estimator.compensation != "auto":
+        get_compensation(estimator.compensation)
 
 
 def check_components(estimator) -> None:

@@ -91,6 +91,8 @@ class PhaseMixin:
     def _run_epochs(self, phase, epochs, batches, valid_batches, datasets, fit_params):
         best = BestWeights(self._network, self.tol)
         last_good = _state(self._network)
+        if valid_batches is not None and "_trainer_" in vars(self):
+            best.update(self._trainer_.evaluate(valid_batches), epoch=0)
         epoch = 0
         try:
             for epoch in range(1, epochs + 1):

@@ -36,7 +36,7 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
     Attributes
     ----------
     {attributes}
-    y_mean_, y_scale_ : array of shape (n_outputs_,)
+    y_mean_, y_scale_ : array of shape (n_outputs,)
         Mean and standard deviation of the targets.
 
     See Also

@@ -1,0 +1,121 @@
+"""What holds for every criterion and every compensation, known by discovery."""
+
+import pytest
+import torch
+from torch import nn
+
+from skec import prune
+from skec.compensation import COMPENSATIONS
+from skec.criteria import CRITERIA
+from skec.mlp import MLP
+
+torch.manual_seed(0)
+X = torch.randn(60, 4)
+y = (X[:, :1] * X[:, 1:2]).repeat(1, 2)
+every_method = pytest.mark.parametrize("method", sorted(CRITERIA))
+every_compensation = pytest.mark.parametrize("compensation", sorted(COMPENSATIONS))
+KWARGS = {"X": X, "y": y, "pruning_ratio": 0.5, "random_state": 0}
+
+
+def network(**kwargs):
+    generator = torch.Generator().manual_seed(0)
+    return MLP(4, 2, (8, 6), zero_output=False, generator=generator, **kwargs)
+
+
+def weights(module):
+    return {n: m.weight for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+
+
+@every_method
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_scores_are_finite_and_non_negative_in_the_shape_of_the_weights(method, n_steps):
+    result = prune(network(), method=method, n_steps=n_steps, **KWARGS)
+    assert {n: s.shape for n, s in result.scores.items()} == {
+        n: w.shape for n, w in weights(network()).items()
+    }
+    for score in result.scores.values():
+        assert score.dtype == torch.float64
+        assert torch.isfinite(score).all()
+        assert (score >= 0).all()
+
+
+@every_method
+@every_compensation
+@pytest.mark.parametrize("scope", ["global", "layer", "row"])
+def test_the_ratio_is_exact_and_removed_weights_are_zero(method, compensation, scope):
+    result = prune(network(), method=method, compensation=compensation, scope=scope, **KWARGS)
+    left = sum(int(mask.sum()) for mask in result.masks.values())
+    assert left == 46
+    assert result.sparsity == 0.5
+    for name, weight in weights(result.module).items():
+        assert not weight[~result.masks[name]].any()
+
+
+@every_method
+@every_compensation
+def test_the_same_call_gives_the_same_network(method, compensation):
+    first, again = (
+        prune(network(), method=method, compensation=compensation, n_steps=2, **KWARGS).module
+        for _ in range(2)
+    )
+    for left, right in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+@every_method
+@every_compensation
+def test_removing_nothing_changes_nothing(method, compensation):
+    kwargs = KWARGS | {"pruning_ratio": 0.0}
+    pruned = prune(network(), method=method, compensation=compensation, **kwargs).module
+    torch.testing.assert_close(pruned(X), network()(X))
+
+
+@every_method
+@every_compensation
+@pytest.mark.parametrize(
+    "options", [{"batch_norm": True, "dropout": 0.5}, {"bias": False}], ids=str
+)
+def test_works_on_networks_with_normalisation_dropout_or_without_biases(
+    method, compensation, options
+):
+    module = network(**options)
+    result = prune(module, method=method, compensation=compensation, **KWARGS)
+    outputs = result.module.eval()(X)
+    assert torch.isfinite(outputs).all()
+    assert not torch.equal(outputs, module.eval()(X))
+
+
+@every_method
+def test_the_order_of_the_samples_does_not_matter(method):
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    kwargs = KWARGS | {"X": X[order], "y": y[order]}
+    expected = prune(network().double(), method=method, **KWARGS).scores
+    found = prune(network().double(), method=method, **kwargs).scores
+    for name, score in expected.items():
+        torch.testing.assert_close(found[name], score, rtol=1e-9, atol=1e-14)
+
+
+@every_method
+def test_integer_sample_weights_equal_repetition(method):
+    counts = torch.randint(1, 4, (60,), generator=torch.Generator().manual_seed(0))
+    repeated = {"X": X.repeat_interleave(counts, 0), "y": y.repeat_interleave(counts, 0)}
+    module = network().double()
+    expected = prune(module, method=method, **KWARGS | repeated).scores
+    found = prune(module, method=method, sample_weight=counts, batch_size=13, **KWARGS).scores
+    for name, score in expected.items():
+        torch.testing.assert_close(found[name], score, rtol=1e-9, atol=1e-14)
+
+
+@every_compensation
+def test_compensation_does_not_choose_what_goes(compensation):
+    expected = prune(network(), method="magnitude", compensation="none", **KWARGS).masks
+    found = prune(network(), method="magnitude", compensation=compensation, **KWARGS).masks
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("kind", [*CRITERIA.values(), *COMPENSATIONS.values()])
+def test_every_method_is_documented(kind):
+    assert len(kind.__doc__.splitlines()) >= 1
+    if kind in CRITERIA.values():
+        assert "When to use it" in kind.__doc__
+        assert kind.compensation in COMPENSATIONS

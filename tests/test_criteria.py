@@ -1,0 +1,283 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from torch import nn
+from torch.nn import functional as F
+
+from skec import prune
+from skec.criteria import CRITERIA, Criterion, get_criterion
+from skec.statistics import LayerBatch, LayerStatistics, SensitivityMoments, Statistic
+
+seeds = st.integers(0, 2**31 - 1)
+
+
+def network(activation=nn.Tanh, n_outputs=3, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 5), activation(), nn.Linear(5, n_outputs)).double()
+
+
+def samples(n=31, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 4, generator=generator, dtype=torch.float64)
+
+
+def scores_of(module, X, y=None, method="ec", **kwargs):
+    return prune(module, X, y, pruning_ratio=0, method=method, **kwargs).scores
+
+
+class TestEliminationCompensation:
+    def score(self, weight, inputs, s):
+        moments = SensitivityMoments(nn.Linear(*reversed(weight.shape)))
+        moments.update(LayerBatch(inputs, s))
+        return CRITERIA["ec"]().score(weight, LayerStatistics({SensitivityMoments: moments}), None)
+
+    @given(seed=seeds)
+    def test_is_the_weighted_variance_times_the_squared_weight(self, seed):
+        generator = np.random.default_rng(seed)
+        W, a, s = (generator.normal(size=shape) for shape in [(2, 3), (17, 3), (17, 2)])
+        s = s**2
+        found = self.score(*map(torch.from_numpy, (W, a, s)))
+        S, P, Q = s.mean(0)[:, None], s.T @ a / 17, s.T @ a**2 / 17
+        np.testing.assert_allclose(found, W**2 * (Q - P**2 / S), rtol=1e-9)
+        assert (found.numpy() <= W**2 * Q * (1 + 1e-12)).all()
+
+    @given(seed=seeds)
+    def test_equals_the_error_without_compensation_for_centred_inputs(self, seed):
+        generator = np.random.default_rng(seed)
+        W, a, s = (generator.normal(size=shape) for shape in [(2, 3), (9, 3), (9, 2)])
+        a, s = np.vstack([a, -a]), np.vstack([s, s]) ** 2
+        found = self.score(*map(torch.from_numpy, (W, a, s)))
+        np.testing.assert_allclose(found, W**2 * (s.T @ a**2) / 18, rtol=1e-10)
+
+    def test_is_the_least_error_over_all_changes_of_the_bias(self, jacobians):
+        module, X = network(), samples()
+        scores, jacobian = scores_of(module, X), jacobians(module, X)
+        for name in ("0", "2"):
+            weight = module.get_parameter(f"{name}.weight").detach()
+            for i, j in np.ndindex(*weight.shape):
+                change = jacobian[f"{name}.weight"][:, :, i, j] * weight[i, j]
+                by_bias = jacobian[f"{name}.bias"][:, :, i]
+
+                def error(shift, change=change, by_bias=by_bias):
+                    return float((change - shift * by_bias).square().sum(1).mean())
+
+                best = minimize_scalar(error, tol=1e-10).fun
+                assert float(scores[name][i, j]) == pytest.approx(best, rel=1e-6)
+
+    def test_a_weight_on_a_constant_input_costs_nothing(self):
+        X = samples()
+        X[:, 2] = 2.5
+        scores = scores_of(network(), X)
+        assert (scores["0"][:, 2] < 1e-28).all()
+        assert (scores["0"][:, [0, 1, 3]] > 1e-9).all()
+
+    def test_the_weights_of_a_dead_unit_cost_nothing(self):
+        module = network(nn.ReLU)
+        with torch.no_grad():
+            module[0].bias[1] = -100.0
+        scores = scores_of(module, samples())
+        assert (scores["0"][1] == 0).all()
+        assert (scores["2"][:, 1] == 0).all()
+        assert (scores["0"][[0, 2, 3, 4]] > 0).all()
+
+
+LOSSES = {
+    "squared error": (nn.MSELoss(), lambda y, t: F.mse_loss(y, t, reduction="none").mean(1)),
+    "absolute error": (nn.L1Loss(), lambda y, t: (y - t).abs().mean(1)),
+    "cross-entropy": (nn.CrossEntropyLoss(), lambda y, t: -torch.log_softmax(y, 1)[range(31), t]),
+}
+
+
+class TestMethodsOfTheLoss:
+    def gradients(self, module, X, y, loss, weights):
+        weights = torch.ones(len(X)).double() if weights is None else weights
+        total = (LOSSES[loss][1](module(X), y) * weights).sum() / weights.sum()
+        grads = torch.autograd.grad(total, [module[0].weight, module[2].weight])
+        return dict(zip(("0", "2"), grads, strict=True))
+
+    def targets(self, loss):
+        generator = torch.Generator().manual_seed(2)
+        if loss == "cross-entropy":
+            return torch.randint(0, 3, (31,), generator=generator)
+        return torch.randn(31, 3, generator=generator, dtype=torch.float64)
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    @pytest.mark.parametrize("batch_size", [8, 512])
+    @pytest.mark.parametrize("loss", sorted(LOSSES))
+    def test_gradient_and_taylor_equal_autograd(self, loss, batch_size, weighted):
+        module, X, y = network(), samples(), self.targets(loss)
+        weights = torch.rand(31, dtype=torch.float64) if weighted else None
+        expected = self.gradients(module, X, y, loss, weights)
+        for method in ("gradient", "taylor"):
+            found = scores_of(
+                module,
+                X,
+                y,
+                method,
+                loss=LOSSES[loss][0],
+                sample_weight=weights,
+                batch_size=batch_size,
+            )
+            for name, gradient in expected.items():
+                factor = 1 if method == "gradient" else module.get_parameter(f"{name}.weight")
+                torch.testing.assert_close(found[name], (gradient * factor).abs().detach())
+
+    @pytest.mark.parametrize("loss", ["squared error", "cross-entropy"])
+    def test_the_kind_of_targets_chooses_the_loss(self, loss):
+        module, X, y = network(), samples(), self.targets(loss)
+        found = scores_of(module, X, y.numpy(), "gradient")
+        for name, gradient in self.gradients(module, X, y, loss, None).items():
+            torch.testing.assert_close(found[name], gradient.abs())
+
+    def test_a_vector_of_targets_fits_a_single_output(self):
+        module, X = network(n_outputs=1), samples()
+        y = X.sum(1)
+        column = scores_of(module, X, y[:, None], "gradient")
+        vector = scores_of(module, X, y, "gradient")
+        assert all(torch.equal(column[name], vector[name]) for name in column)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32, bool])
+    def test_labels_may_have_any_integer_dtype(self, dtype):
+        module, X = network(n_outputs=2), samples()
+        labels = (X[:, 0] > 0).numpy()
+        expected = scores_of(module, X, labels.astype(np.int64), "gradient")
+        found = scores_of(module, X, labels.astype(dtype), "gradient")
+        assert all(torch.equal(found[name], expected[name]) for name in found)
+
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            nn.MSELoss(reduction="sum"),
+            nn.MSELoss(reduction="none"),
+            nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.1], dtype=torch.float64)),
+        ],
+        ids=["sum", "none", "class weights"],
+    )
+    def test_the_batch_size_does_not_matter(self, loss):
+        module, X = network(), samples()
+        y = self.targets("cross-entropy" if isinstance(loss, nn.CrossEntropyLoss) else "squared")
+        whole = scores_of(module, X, y, "gradient", loss=loss)
+        parts = scores_of(module, X, y, "gradient", loss=loss, batch_size=8)
+        for name in whole:
+            torch.testing.assert_close(parts[name], whole[name])
+
+    def test_a_statistic_of_the_user_gets_the_same_gradient(self):
+        class SummedGradient(Statistic):
+            needs_loss_gradient = True
+
+            def __init__(self, layer):
+                self.total = torch.zeros(layer.weight.shape, dtype=torch.float64)
+
+            def update(self, batch):
+                self.total += batch.loss_gradient
+
+            def merge(self, other):
+                self.total += other.total
+
+        class BySummedGradient(Criterion):
+            requires = (SummedGradient,)
+
+            def score(self, weight, statistics, generator):
+                return statistics[SummedGradient].total.abs()
+
+        module, X, y = network(), samples(), self.targets("squared error")
+        found = scores_of(module, X, y, BySummedGradient())
+        for name, gradient in self.gradients(module, X, y, "squared error", None).items():
+            torch.testing.assert_close(found[name], 31 * gradient.abs())
+
+
+class TestWithoutData:
+    def test_magnitude(self):
+        module = network()
+        scores = scores_of(module, None, method="magnitude")
+        for name in ("0", "2"):
+            assert torch.equal(scores[name], module.get_parameter(f"{name}.weight").abs())
+
+    def test_random_is_uniform_and_reproducible(self):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(100, 100))
+        first, again, other = (
+            scores_of(module, None, method="random", random_state=seed)["0"] for seed in (3, 3, 4)
+        )
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        quantiles = torch.quantile(first.flatten(), torch.linspace(0, 1, 11).double())
+        torch.testing.assert_close(quantiles, torch.linspace(0, 1, 11).double(), atol=0.02, rtol=0)
+
+    def test_random_takes_a_random_state_that_moves_on(self):
+        state = np.random.RandomState(0)
+        first, second = (
+            scores_of(network(), None, method="random", random_state=state) for _ in range(2)
+        )
+        assert not torch.equal(first["0"], second["0"])
+
+
+class FromTheRight(Criterion):
+    """Removes the columns from the left to the right."""
+
+    def score(self, weight, statistics, generator):
+        return torch.arange(weight.shape[1]).expand_as(weight).double()
+
+
+class TestOwnCriteria:
+    def test_an_object_takes_the_place_of_a_name(self):
+        result = prune(nn.Sequential(nn.Linear(4, 3)), pruning_ratio=0.5, method=FromTheRight())
+        assert torch.equal(result.masks["0"], torch.tensor([[False, False, True, True]] * 3))
+        assert result.predicted_error is None
+        assert "predicted_error" not in result.report[0]
+
+    def test_a_name_makes_it_known(self, registries):
+        class Named(FromTheRight):
+            name = "from_the_right"
+
+        assert isinstance(get_criterion("from_the_right"), Named)
+        module = nn.Sequential(nn.Linear(4, 3))
+        by_name = prune(module, pruning_ratio=0.4, method="from_the_right")
+        by_object = prune(module, pruning_ratio=0.4, method=FromTheRight())
+        assert torch.equal(by_name.masks["0"], by_object.masks["0"])
+
+    def test_one_without_a_name_stays_unknown(self):
+        assert FromTheRight not in CRITERIA.values()
+
+    def test_a_subclass_does_not_take_the_name_of_its_parent(self, registries):
+        parent = CRITERIA["magnitude"]
+
+        class Squared(parent):
+            def score(self, weight, statistics, generator):
+                return weight.square()
+
+        assert CRITERIA["magnitude"] is parent
+
+    def test_its_own_compensation_is_taken(self):
+        class Compensated(FromTheRight):
+            compensation = "bias"
+
+        module, X = network(), samples()
+        default = prune(module, X, pruning_ratio=0.5, method=Compensated()).module
+        explicit = prune(
+            module, X, pruning_ratio=0.5, method=FromTheRight(), compensation="bias"
+        ).module
+        assert not torch.equal(default[0].bias, module[0].bias)
+        assert torch.equal(default[0].bias, explicit[0].bias)
+
+    @pytest.mark.parametrize(
+        "score",
+        [lambda w: w[:, :1], lambda w: w * torch.nan, lambda w: w.abs() / 0.0],
+        ids=["shape", "nan", "infinity"],
+    )
+    def test_scores_must_be_finite_and_in_the_shape_of_the_weight(self, score):
+        class Broken(Criterion):
+            def score(self, weight, statistics, generator):
+                return score(weight)
+
+        with pytest.raises(ValueError, match="scores of layer '0'"):
+            prune(network(), pruning_ratio=0.5, method=Broken())
+
+
+@pytest.mark.parametrize("method", ["EC", "", None, 3, Criterion, CRITERIA["ec"], ["ec"]])
+def test_an_unknown_method_lists_the_known_ones(method):
+    with pytest.raises(ValueError, match=r"Choose one of \['ec', 'gradient', 'magnitude'"):
+        get_criterion(method)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from scipy.special import erf, expit
+from torch import nn
+
+from skec.mlp import ACTIVATIONS, MLP
+
+FUNCTIONS = {
+    "relu": lambda z: np.maximum(z, 0),
+    "tanh": np.tanh,
+    "logistic": expit,
+    "identity": lambda z: z,
+    "gelu": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
+    "silu": lambda z: z * expit(z),
+    "elu": lambda z: np.where(z > 0, z, np.expm1(z)),
+    "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
+}
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_computes_affine_maps_and_activations(activation, hidden, bias):
+    module = MLP(
+        3, 2, hidden, activation, bias=bias, zero_output=False, generator=seeded(0)
+    ).double()
+    X = np.random.default_rng(0).normal(size=(6, 3))
+    parameters = {name: p.detach().numpy() for name, p in module.named_parameters()}
+    h = X
+    for i in range(len(hidden)):
+        h = h @ parameters[f"hidden_{i}.weight"].T + parameters.get(f"hidden_{i}.bias", 0)
+        h = FUNCTIONS[activation](h)
+    h = h @ parameters["output.weight"].T + parameters.get("output.bias", 0)
+    np.testing.assert_allclose(module(torch.from_numpy(X)).detach().numpy(), h, atol=1e-12)
+    assert len(parameters) == (len(hidden) + 1) * (2 if bias else 1)
+
+
+def test_initial_weights_are_those_of_torch():
+    module = MLP(7, 2, (5, 4), zero_output=False, generator=seeded(3))
+    torch.manual_seed(3)
+    layers = [nn.Linear(7, 5), nn.Linear(5, 4), nn.Linear(4, 2)]
+    found = [layer for layer in module if isinstance(layer, nn.Linear)]
+    for layer, expected in zip(found, layers, strict=True):
+        torch.testing.assert_close(layer.weight, expected.weight)
+        torch.testing.assert_close(layer.bias, expected.bias)
+
+
+def test_the_generator_decides_the_weights():
+    weights = [MLP(3, 1, (4,), generator=seeded(seed)).hidden_0.weight for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_starts_at_zero_if_asked(bias):
+    module = MLP(3, 2, (4,), bias=bias, generator=seeded(0))
+    assert torch.equal(module(torch.randn(5, 3)), torch.zeros(5, 2))
+    assert module.hidden_0.weight.all()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_each_hidden_layer_is_normalised_activated_and_dropped_in_this_order(batch_norm, dropout):
+    module = MLP(3, 1, (4, 5), "relu", dropout=dropout, batch_norm=batch_norm)
+    hidden = [nn.Linear]
+    hidden += [nn.BatchNorm1d] * batch_norm + [nn.ReLU] + [nn.Dropout] * (dropout > 0)
+    assert [type(layer) for layer in module] == hidden * 2 + [nn.Linear]
+    assert [m.p for m in module if isinstance(m, nn.Dropout)] == [dropout] * 2 * (dropout > 0)
+    widths = [m.num_features for m in module if isinstance(m, nn.BatchNorm1d)]
+    assert widths == [4, 5] * batch_norm
