@@ -42,16 +42,19 @@ def allocate(
     """
     if scope == "global":
         return _allocate_whole(scores, ratio)
-    groups = [
-        (name, rows)
-        for name, score in scores.items()
-        for rows in (range(len(score)) if scope == "row" else [slice(None)])
-    ]
-    sizes = [scores[name][rows].numel() for name, rows in groups]
-    counts = split_count(round(ratio * sum(sizes)), sizes)
-    masks = {name: torch.empty_like(score, dtype=torch.bool) for name, score in scores.items()}
-    for (name, rows), count in zip(groups, counts, strict=True):
-        masks[name][rows] = _keep_highest(scores[name][rows], count)
+    gone = {name: score.isneginf() for name, score in scores.items()}
+    sizes = [score.numel() for score in scores.values()]
+    total = round(ratio * sum(sizes))
+    counts = split_count(total, sizes, [int(mask.sum()) for mask in gone.values()])
+    masks = {}
+    for (name, score), count in zip(scores.items(), counts, strict=True):
+        if scope == "layer":
+            masks[name] = _keep_highest(score, count)
+        else:
+            row_sizes = [score.shape[1]] * len(score)
+            row_counts = split_count(count, row_sizes, gone[name].sum(1).tolist())
+            rows = zip(score, row_counts, strict=True)
+            masks[name] = torch.stack([_keep_highest(row, n) for row, n in rows])
     return masks
 
 
@@ -63,22 +66,30 @@ def allocate_ratios(scores: Mapping[str, Tensor], ratios: Mapping[str, float]) -
     return masks
 
 
-def split_count(total: int, sizes: list[int]) -> list[int]:
+def split_count(total: int, sizes: list[int], at_least: list[int] | None = None) -> list[int]:
     """Split a number to remove over groups in proportion to their sizes.
 
     Largest remainders first, so that the parts sum to ``total``; no group is emptied while another
-    can give a weight instead.
+    can give a weight instead, and none gives fewer than ``at_least``.
 
     Examples
     --------
     >>> split_count(5, [4, 4, 1])
     [3, 2, 0]
     """
+    at_least = at_least or [0] * len(sizes)
     n = sum(sizes)
     exact = [total * size / n for size in sizes]
-    counts = [min(int(part), max(size - 1, 0)) for part, size in zip(exact, sizes, strict=True)]
+    counts = [
+        max(min(int(part), max(size - 1, 0)), least)
+        for part, size, least in zip(exact, sizes, at_least, strict=True)
+    ]
     order = sorted(range(len(sizes)), key=lambda i: counts[i] - exact[i])
     left = total - sum(counts)
+    for i in reversed(order):  # too many where some must give more than their share
+        back = min(max(-left, 0), counts[i] - at_least[i], 1)
+        counts[i] -= back
+        left += back
     for reserve in (1, 0):
         while left > 0:
             open_groups = [i for i in order if counts[i] < sizes[i] - reserve]

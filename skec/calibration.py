@@ -37,7 +37,9 @@ class CalibrationData:
         """Check arrays or tensors and convert them for ``module``."""
         parameter = next(module.parameters())
         like = {"dtype": parameter.dtype, "device": parameter.device}
-        X = _finite(_tensor(X, "X"), "X").to(**like)
+        X = _tensor(X, "X")
+        if X.is_floating_point() or not _takes_indices(module):
+            X = _finite(X.to(**like), "X")
         if X.ndim < 2:
             raise ValueError(
                 f"X must have shape (n_samples, n_features); got {tuple(X.shape)}. Reshape a "
@@ -47,7 +49,8 @@ class CalibrationData:
             raise ValueError("X has no samples (n_samples=0); pruning needs at least one.")
         if y is not None:
             y = _tensor(y, "y")
-            y = y.to(**like) if y.is_floating_point() else y.to(parameter.device)
+            y = y.to(**like) if y.is_floating_point() else y.to(parameter.device, torch.int64)
+            _finite(y, "y")
             _same_length(X, y, "y")
         if sample_weight is not None:
             sample_weight = _finite(_tensor(sample_weight, "sample_weight"), "sample_weight")
@@ -90,9 +93,11 @@ class CalibrationData:
 
 
 def _tensor(values, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach()
     try:
+        if isinstance(values, Tensor):
+            if values.layout is not torch.strided or values.is_complex():
+                raise TypeError
+            return values.detach()
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
             raise TypeError
@@ -102,6 +107,10 @@ def _tensor(values, name: str) -> Tensor:
             f"{name} must be a dense array or tensor of numbers; got {type(values).__name__}. "
             f"Encode strings and objects, and make sparse matrices dense, before pruning."
         ) from None
+
+
+def _takes_indices(module: nn.Module) -> bool:
+    return any(isinstance(child, nn.Embedding | nn.EmbeddingBag) for child in module.modules())
 
 
 def _finite(tensor: Tensor, name: str) -> Tensor:
@@ -160,8 +169,7 @@ def collect(
         with torch.enable_grad(), Recorder(module, layers) as record:
             for X, y, sample_weight in data:
                 record.clear()
-                outputs = output_tensor(module(X), len(X))
-                record.check_unchanged()
+                outputs = output_tensor(record.forward(module, X), len(X))
                 missing = [name for name in layers if name not in record.inputs]
                 if missing:
                     raise ValueError(
@@ -191,7 +199,13 @@ def collect(
 
 
 def _summed_gradient(loss, outputs, y, sample_weight, weights):
-    mean_loss = weighted_loss(loss, outputs, match_targets(y, outputs), sample_weight)
+    targets = match_targets(y, outputs)
+    reduction = getattr(loss, "reduction", None)
+    if sample_weight is None and reduction == "sum":
+        return torch.autograd.grad(loss(outputs, targets), weights)
+    if sample_weight is None and reduction in ("mean", "none"):
+        sample_weight = torch.ones_like(outputs[:, 0])  # a mean over samples, whatever the batch
+    mean_loss = weighted_loss(loss, outputs, targets, sample_weight)
     return torch.autograd.grad(mean_loss * len(outputs), weights)
 
 

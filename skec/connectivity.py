@@ -15,27 +15,28 @@ def chain_of_layers(module: nn.Module, layers: Mapping[str, nn.Linear]) -> bool:
     True for nested ``torch.nn.Sequential`` modules in which nothing between two of the layers
     mixes units, and in which all linear layers are among ``layers``.
     """
-    elementwise_names = {"Identity", "Softmax", "LogSoftmax"}
 
     def runs_in_order(child: nn.Module) -> bool:
         if isinstance(child, nn.Sequential):
             return type(child).forward is nn.Sequential.forward and all(map(runs_in_order, child))
         if isinstance(child, nn.Linear):
             return any(child is layer for layer in layers.values())
-        return (
-            type(child).__module__ in _ELEMENTWISE_MODULES
-            or isinstance(child, nn.BatchNorm1d)
-            or type(child).__name__ in elementwise_names
-        )
+        return isinstance(child, _UNIT_BY_UNIT)
 
-    return isinstance(module, nn.Sequential) and runs_in_order(module)
+    if not isinstance(module, nn.Sequential):
+        return False
+    ends_in_softmax = len(module) > 1 and isinstance(module[-1], nn.Softmax | nn.LogSoftmax)
+    if ends_in_softmax and type(module).forward is nn.Sequential.forward:
+        return all(map(runs_in_order, list(module)[:-1]))
+    return runs_in_order(module)
 
 
-_ELEMENTWISE_MODULES = {
-    "torch.nn.modules.activation",
-    "torch.nn.modules.dropout",
-    "torch.nn.modules.linear",
-}
+_UNIT_BY_UNIT = (
+    nn.Identity, nn.Dropout, nn.AlphaDropout, nn.BatchNorm1d,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU,
+    nn.SiLU, nn.Mish, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh,
+    nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold,
+)  # fmt: skip
 
 
 def alive_units(masks: Mapping[str, Tensor], chain: bool) -> dict[str, Tensor]:

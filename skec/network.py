@@ -45,15 +45,30 @@ def prunable_layers(module: nn.Module, layers: Sequence[str] | None = None) -> d
                 f"layers of this network are {list(found)}."
             )
         found = {name: layer for name, layer in found.items() if name in set(layers)}
-    owners: dict[int, str] = {}
-    for name, layer in found.items():
-        owner = owners.setdefault(id(layer.weight), name)
-        if owner != name:
-            raise ValueError(
-                f"Layers {owner!r} and {name!r} share one weight, so it has no single score. "
-                f"Leave them out with layers=[...], or give each layer its own weight."
-            )
+    _check_weights(module, found)
     return found
+
+
+def _check_weights(module: nn.Module, layers: Mapping[str, nn.Linear]) -> None:
+    """Raise unless each layer's weight is a parameter that it alone has."""
+    owners: dict[int, list[str]] = {}
+    for name, child in module.named_modules():
+        for parameter in child._parameters.values():
+            if parameter is not None:
+                owners.setdefault(id(parameter), []).append(name)
+    for name, layer in layers.items():
+        if "weight" not in layer._parameters:
+            raise ValueError(
+                f"The weight of layer {name!r} is computed by a parametrization. Make it a plain "
+                f"parameter first, with torch.nn.utils.parametrize.remove_parametrizations or "
+                f"torch.nn.utils.prune.remove."
+            )
+        sharing = owners[id(layer.weight)]
+        if len(sharing) > 1:
+            raise ValueError(
+                f"Layers {sharing[0]!r} and {sharing[1]!r} share one weight, so it has no single "
+                f"score. Leave them out with layers=[...], or give each layer its own weight."
+            )
 
 
 def _kinds(module: nn.Module) -> list[str]:
@@ -87,7 +102,7 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         for name, layer in self.layers.items():
-            handle = layer.register_forward_hook(self._hook(name))
+            handle = layer.register_forward_hook(self._hook(name), with_kwargs=True)
             self._hooks.callback(handle.remove)
         return self
 
@@ -100,8 +115,8 @@ class Recorder:
         self.pre_activations.clear()
 
     def _hook(self, name: str) -> Callable:
-        def record(layer, arguments, output):
-            (inputs,) = arguments
+        def record(layer, arguments, keywords, output):
+            (inputs,) = arguments or keywords.values()
             if name in self.inputs:
                 raise ValueError(
                     f"Layer {name!r} runs more than once in a forward pass; its weight then has "
@@ -121,21 +136,29 @@ class Recorder:
 
         return record
 
-    def check_unchanged(self) -> None:
-        """Raise if the forward pass wrote over something that was recorded."""
+    def forward(self, module: nn.Module, X: Tensor):
+        """Run the module on a copy of X, and raise if it wrote over something recorded."""
+        message = (
+            "The network's forward writes in place over the input or output of a linear layer, "
+            "which cannot be differentiated. Use the out-of-place operation."
+        )
+        try:
+            outputs = module(X.clone())
+        except RuntimeError as error:
+            if "in-place operation" in str(error):
+                raise ValueError(message) from error
+            raise
         for name, output in self.pre_activations.items():
             if (self.inputs[name]._version, output._version) != self._versions[name]:
-                raise ValueError(
-                    f"The network's forward writes in place over the input or output of layer "
-                    f"{name!r}, which cannot be differentiated. Use the out-of-place operation."
-                )
+                raise ValueError(message)
+        return outputs
 
 
 def output_tensor(outputs, n_samples: int) -> Tensor:
     """Return the network's outputs as a tensor of shape (n_samples, n_outputs)."""
     if isinstance(outputs, tuple | list) and outputs:
         outputs = outputs[0]
-    if not isinstance(outputs, Tensor) or len(outputs) != n_samples:
+    if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) != n_samples:
         raise ValueError(
             "The network must return a tensor with one row per sample (or a tuple that begins "
             f"with one); it returned {type(outputs).__name__}."

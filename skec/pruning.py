@@ -22,7 +22,6 @@ from .criteria import Criterion, get_criterion
 from .network import OUTPUT_METRICS, prunable_layers
 from .report import PruningReport
 from .schedule import SCHEDULES, ratio_at
-from .statistics import LossGradient
 
 
 class PruningWarning(UserWarning):
@@ -169,12 +168,14 @@ def prune(
     metric = OUTPUT_METRICS[output_metric]
     statistics = tuple(dict.fromkeys(criterion.requires + compensator.requires))
     data = _calibration_data(module, X, y, sample_weight, batch_size, statistics, criterion)
-    if loss is None and LossGradient in statistics:
+    if loss is None and any(statistic.needs_loss_gradient for statistic in statistics):
         loss = nn.MSELoss() if data.y.is_floating_point() else nn.CrossEntropyLoss()
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     generator = torch.Generator().manual_seed(seed)
 
-    pruned = copy.deepcopy(module).eval()
+    pruned = copy.deepcopy(module)
+    modes = [(child, child.training) for child in pruned.modules()]
+    pruned.eval()
     targets = {name: pruned.get_submodule(name) for name in names}
     masks = {n: torch.ones_like(layer.weight, dtype=torch.bool) for n, layer in targets.items()}
     first_scores: dict[str, Tensor] = {}
@@ -190,12 +191,14 @@ def prune(
             _remove(layer, removed, kept[name], compensator, measured[name])
         masks = kept
 
+    for child, training in modes:
+        child.training = training
     chain = chain_of_layers(pruned, targets)
     _warn_about_cuts(masks, chain)
     n_weights = sum(mask.numel() for mask in masks.values())
     n_left = sum(int(mask.sum()) for mask in masks.values())
     return PruningResult(
-        module=pruned.train(module.training),
+        module=pruned,
         masks=masks,
         scores=first_scores,
         report=_report(masks, errors if criterion.scores_are_errors else None, chain),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from numbers import Real
 
 
@@ -47,7 +48,8 @@ class PruningReport(list):
         )
 
     def _repr_html_(self) -> str:
-        header, *rows = self.table() or [["(no layers)"]]
+        table = self.table() or [["(no layers)"]]
+        header, *rows = [[escape(cell) for cell in row] for row in table]
         head = "".join(f"<th>{cell}</th>" for cell in header)
         body = "".join(
             "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows

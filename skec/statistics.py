@@ -6,6 +6,7 @@ different data merge into the one that saw both. Sums are kept in float64.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ class SensitivityMoments(Statistic):
         if self._block is None:
             zeros = sensitivities.new_zeros(self._shape, dtype=torch.float64)
             self._block = (
-                batch.inputs.mean(0),
+                _centre(batch.inputs, sensitivities),
                 zeros[:, 0].clone(),
                 zeros,
                 zeros.clone(),
@@ -143,6 +144,8 @@ class SensitivityMoments(Statistic):
         self._merged = (joint, mean, scatter)
 
     def merge(self, other: SensitivityMoments) -> None:
+        if other.total_weight == 0.0:
+            return
         self._close_block()
         self._merge(other.moments)
         self.total_weight += other.total_weight
@@ -164,6 +167,13 @@ class SensitivityMoments(Statistic):
     @property
     def scatter(self) -> Tensor:
         return self.moments[2]
+
+
+def _centre(inputs: Tensor, sensitivities: Tensor) -> Tensor:
+    """A point near the inputs that count: their mean weighted by the summed sensitivities."""
+    weights = sensitivities.sum(1)
+    total = weights.sum()
+    return weights @ inputs / total if total > 0 else torch.zeros_like(inputs[0])
 
 
 class LossGradient(Statistic):
@@ -224,7 +234,7 @@ def merge(
 ) -> dict[str, LayerStatistics]:
     """Merge the statistics of shards of the data into those of the whole."""
     first, *others = shards
-    total = dict(first)
+    total = copy.deepcopy(dict(first))
     for other in others:
         for name, statistics in other.items():
             total[name].merge(statistics)

@@ -163,3 +163,11 @@ class TestSplitCount:
         total = data.draw(st.integers(0, sum(sizes) * 8 // 10))
         for part, size in zip(split_count(total, sizes), sizes, strict=True):
             assert abs(part - total * size / sum(sizes)) < 1
+
+    @given(sizes=sizes, data=st.data())
+    def test_no_part_is_less_than_it_must_be(self, sizes, data):
+        at_least = [data.draw(st.integers(0, size)) for size in sizes]
+        total = data.draw(st.integers(sum(at_least), sum(sizes)))
+        parts = split_count(total, sizes, at_least)
+        assert sum(parts) == total
+        assert all(a <= b <= c for a, b, c in zip(at_least, parts, sizes, strict=True))

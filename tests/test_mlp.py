@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import erf, expit
+from scipy.stats import kstest
 from torch import nn
 
 from skec.mlp import ACTIVATIONS, MLP
@@ -40,14 +41,15 @@ def test_computes_affine_maps_and_activations(activation, hidden, bias):
     assert len(parameters) == (len(hidden) + 1) * (2 if bias else 1)
 
 
-def test_initial_weights_are_those_of_torch():
-    module = MLP(7, 2, (5, 4), zero_output=False, generator=seeded(3))
-    torch.manual_seed(3)
-    layers = [nn.Linear(7, 5), nn.Linear(5, 4), nn.Linear(4, 2)]
-    found = [layer for layer in module if isinstance(layer, nn.Linear)]
-    for layer, expected in zip(found, layers, strict=True):
-        torch.testing.assert_close(layer.weight, expected.weight)
-        torch.testing.assert_close(layer.bias, expected.bias)
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_initial_weights_are_normal_and_biases_uniform(activation):
+    module = MLP(50, 40, (400, 30), activation, zero_output=False, generator=seeded(0))
+    gain = 1 if activation in ("tanh", "logistic", "identity") else 2
+    for layer in (layer for layer in module if isinstance(layer, nn.Linear)):
+        weight, bias = (p.detach().flatten().numpy() for p in (layer.weight, layer.bias))
+        n_in = layer.in_features
+        assert kstest(weight, "norm", (0, np.sqrt(gain / n_in))).pvalue > 1e-3
+        assert kstest(bias, "uniform", (-(n_in**-0.5), 2 * n_in**-0.5)).pvalue > 1e-3
 
 
 def test_the_generator_decides_the_weights():

@@ -26,4 +26,6 @@ class BiasCompensation(Compensation):
         moments = statistics[SensitivityMoments]
         shift = (weight * moments.mean).masked_fill(~removed, 0.0).sum(1)
         shift = torch.where(moments.sensitivity > 0, shift, 0.0)
-        return weight, shift if bias is None else bias + shift
+        if bias is None:
+            return weight, shift if removed.any() else None
+        return weight, bias + shift

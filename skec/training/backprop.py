@@ -17,7 +17,13 @@ from torch import Tensor, nn
 _aten = torch.ops.aten
 
 
-class _Linear:
+class _Operation:
+    """A layer's forward and backward pass."""
+
+    n_tensors = 0  # of its parameters
+
+
+class _Linear(_Operation):
     """An affine map whose gradients are written into ``weight.grad`` and ``bias.grad``."""
 
     def __init__(self, layer: nn.Linear):
@@ -25,6 +31,7 @@ class _Linear:
         self.bias = None if layer.bias is None else layer.bias.detach()
         self.weight_grad = _allocated_grad(layer.weight)
         self.bias_grad = None if layer.bias is None else _allocated_grad(layer.bias)
+        self.n_tensors = 1 if layer.bias is None else 2
         self.inputs = None
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -38,7 +45,7 @@ class _Linear:
         return None if first else torch.mm(grad, self.weight)
 
 
-class _Activation:
+class _Activation(_Operation):
     """An elementwise function given by its value and its vector-Jacobian product."""
 
     def __init__(self, value: Callable, gradient: Callable, *, from_output: bool):
@@ -54,7 +61,7 @@ class _Activation:
         return self.gradient(grad, self.saved)
 
 
-class _Dropout:
+class _Dropout(_Operation):
     """Inverted dropout with its own generator."""
 
     def __init__(self, layer: nn.Dropout, generator: torch.Generator | None):
@@ -171,9 +178,8 @@ class Chain:
                 return None
         if not operations or not isinstance(operations[0], _Linear | _Dropout):
             return None
-        linears = [operation.weight for operation in operations if isinstance(operation, _Linear)]
-        if len({weight.data_ptr() for weight in linears}) < len(linears):
-            return None  # a layer used twice: its gradients would overwrite each other
+        if len(list(module.parameters())) < sum(operation.n_tensors for operation in operations):
+            return None  # a parameter used twice: its gradients would overwrite each other
         return cls(operations)
 
     def step(self, inputs: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:

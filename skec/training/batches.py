@@ -93,5 +93,5 @@ class TensorBatches:
 
     def __iter__(self):
         for x, y, weights in self.tensors():
-            y = torch.zeros(len(x)) if y is None else y
+            y = torch.zeros(len(x), 1) if y is None else y
             yield (x, y) if weights is None else ({"X": x, "sample_weight": weights}, y)

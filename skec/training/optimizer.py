@@ -96,7 +96,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
 
 def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether ``step`` may want to evaluate the loss itself."""
-    known = type(optimizer).__module__.startswith(("torch.optim.", "skec."))
+    known = type(optimizer).__module__.startswith("torch.optim") or type(optimizer) is AdamW
     return not known or isinstance(optimizer, torch.optim.LBFGS)
 
 

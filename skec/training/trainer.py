@@ -50,7 +50,7 @@ class Trainer:
         """Train on every batch once and return the mean loss."""
         self.module.train()
         write_gradients = self._autograd if self.chain is None else self._written_out
-        total, n_samples = torch.zeros(()), 0
+        total, n_samples = torch.zeros((), dtype=torch.float64), 0
         for X, y, weights in batches.tensors():
             value = write_gradients(X, self.loss(y, weights))
             self.rate.step()
@@ -84,7 +84,7 @@ class Trainer:
 def mean_loss(module: nn.Module, loss: LossFunction, batches: TensorBatches) -> float:
     """Mean loss of a module in evaluation mode."""
     module.eval()
-    total, n_samples = torch.zeros(()), 0
+    total, n_samples = torch.zeros((), dtype=torch.float64), 0
     for X, y, weights in batches.tensors():
         value, _ = loss(y, weights)(module(X))
         total += value * len(X)

@@ -439,13 +439,24 @@ def test_the_weights_of_the_best_epoch_are_kept(case, slow, every_batch):
     assert loss_on(case, estimator, held_out.first[1]) == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_the_refit_trains_on_all_samples(case):
+def sorted_rows(X):
+    return np.asarray(X)[np.lexsort(np.asarray(X).T)]
+
+
+def test_the_refit_holds_out_what_was_held_out_before(case):
     held_out = HeldOut()
-    estimator = case.fit(early_stopping=True, callbacks=[("held_out", held_out)])
-    train, valid = held_out.last
-    assert valid is None
-    assert len(train) == len(case.X)
-    assert all("valid_loss" not in row for row in estimator.history if row["phase"] == "refit")
+    case.fit(early_stopping=True, callbacks=[("held_out", held_out)])
+    (_, dense), (_, refit) = held_out.first, held_out.last
+    np.testing.assert_array_equal(sorted_rows(refit.X), sorted_rows(dense.X))
+
+
+def test_unless_told_otherwise_the_refit_trains_on_all_samples(case):
+    held_out = HeldOut()
+    case.fit(early_stopping="auto", callbacks=[("held_out", held_out)])
+    (_, dense), (train, refit) = held_out.first, held_out.last
+    assert len(dense) > 0
+    assert refit is None
+    np.testing.assert_array_equal(sorted_rows(train.X), sorted_rows(case.X.astype("f")))
 
 
 @pytest.mark.parametrize("patience", [1, 3])
@@ -476,9 +487,7 @@ def test_the_held_out_samples_are_the_given_fraction(case, fraction):
     train, valid = held_out.first
     assert len(valid) == round(fraction * len(case.X))
     both = np.concatenate([train.X, valid.X])
-    np.testing.assert_array_equal(
-        both[np.lexsort(both.T)], case.X.astype("f")[np.lexsort(case.X.astype("f").T)]
-    )
+    np.testing.assert_array_equal(sorted_rows(both), sorted_rows(case.X.astype("f")))
 
 
 def test_classes_are_held_out_in_proportion(classification):

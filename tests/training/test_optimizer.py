@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from skec.training import MaskedWeights, fast_step, needs_closure, supports_fused
+from skec.training import AdamW, MaskedWeights, fast_step, needs_closure, supports_fused
 
 OPTIMIZERS = [
     kind
@@ -13,6 +13,9 @@ OPTIMIZERS = [
     and issubclass(kind, torch.optim.Optimizer)
     and kind not in (torch.optim.Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam)
 ]
+
+
+ADAM = [torch.optim.Adam, torch.optim.AdamW, AdamW]
 
 
 def parameters():
@@ -55,7 +58,7 @@ def assert_same(left, right):
 class TestFastStep:
     @pytest.mark.parametrize("maximize", [False, True])
     @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-    @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+    @pytest.mark.parametrize("kind", ADAM)
     def test_equals_the_step_of_torch(self, kind, weight_decay, maximize):
         fast, plain = twins(kind, weight_decay=weight_decay, maximize=maximize, fused=True)
         step = fast_step(fast[1])
@@ -68,7 +71,7 @@ class TestFastStep:
             plain[1].step()
             assert_same(fast, plain)
 
-    @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+    @pytest.mark.parametrize("kind", ADAM)
     def test_torch_can_go_on_from_where_it_stopped(self, kind):
         fast, plain = twins(kind, weight_decay=0.1, fused=True)
         step = fast_step(fast[1])
@@ -133,7 +136,7 @@ class TestFastStep:
         assert len(calls) == 3
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*OPTIMIZERS, AdamW], ids=lambda kind: kind.__name__)
 def test_supports_fused_where_torch_does(kind):
     (parameter, *_) = parameters()
     set_gradients([parameter], 0)
@@ -149,9 +152,21 @@ def test_only_some_optimizers_need_a_closure():
     class Own(torch.optim.SGD):
         pass
 
-    kinds = [*OPTIMIZERS, torch.optim.LBFGS, Own]
+    kinds = [*OPTIMIZERS, torch.optim.LBFGS, AdamW, Own]
     needing = [kind for kind in kinds if needs_closure(kind([parameters()[0]], lr=0.1))]
     assert needing == [torch.optim.LBFGS, Own]
+
+
+def test_adamw_is_that_of_torch_with_other_defaults():
+    (a,), (b,) = [parameters()[:1] for _ in range(2)]
+    found, expected = AdamW([a]), torch.optim.AdamW([b], lr=1e-2, betas=(0.95, 0.95))
+    for i in range(4):
+        set_gradients([a, b], i)
+        b.grad.copy_(a.grad)
+        found.step()
+        expected.step()
+    assert torch.equal(a, b)
+    assert AdamW([a], lr=0.5, betas=(0.1, 0.2)).param_groups[0]["betas"] == (0.1, 0.2)
 
 
 class TestMaskedWeights:

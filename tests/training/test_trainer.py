@@ -130,6 +130,7 @@ class TestEpoch:
         train_plainly(expected, optimizer, data, 16, 3, (next(expected.parameters()), mask))
         assert_same(module, expected)
         assert torch.equal(weights != 0, mask)
+        assert not weights.grad[~mask].any()
 
     def test_the_rate_moves_with_every_batch(self):
         module, data = network(), samples()
