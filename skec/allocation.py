@@ -86,10 +86,11 @@ def split_count(total: int, sizes: list[int], at_least: list[int] | None = None)
     ]
     order = sorted(range(len(sizes)), key=lambda i: counts[i] - exact[i])
     left = total - sum(counts)
-    for i in reversed(order):  # too many where some must give more than their share
-        back = min(max(-left, 0), counts[i] - at_least[i], 1)
-        counts[i] -= back
-        left += back
+    while left < 0:  # some must give more than their share
+        for i in reversed(order):
+            back = min(-left, counts[i] - at_least[i], 1)
+            counts[i] -= back
+            left += back
     for reserve in (1, 0):
         while left > 0:
             open_groups = [i for i in order if counts[i] < sizes[i] - reserve]

@@ -35,7 +35,7 @@ class PruningResult:
     Attributes
     ----------
     module : torch.nn.Module
-        The pruned, compensated copy of the network, in evaluation mode.
+        The pruned, compensated copy of the network; it trains or evaluates as that does.
     masks : dict of layer name to bool tensor of shape (n_out, n_in)
         True marks a kept weight.
     scores : dict of layer name to float64 tensor of shape (n_out, n_in)
@@ -272,8 +272,8 @@ def _scores(criterion, targets, measured, generator) -> dict[str, Tensor]:
         if score.shape != targets[name].weight.shape or not torch.isfinite(score).all():
             raise ValueError(
                 f"The scores of layer {name!r} are not finite numbers in the shape of its weight. "
-                f"The network's weights or outputs contain NaN or infinity: train it again with a "
-                f"lower learning rate."
+                f"The network's weights or outputs are NaN, infinite or far too large. Lower lr, "
+                f"the learning rate, and train it again."
             )
     return scores
 

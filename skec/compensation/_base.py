@@ -20,18 +20,15 @@ class Compensation(ABC):
     name : str
     requires : tuple of Statistic classes
         The statistics that ``apply`` reads.
-    changes_bias : bool
-        Whether a layer without a bias needs one.
     """
 
     name: ClassVar[str | None] = None
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
-    changes_bias: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
         if cls.name is not None:
-            COMPENSATIONS.setdefault(cls.name, cls)
+            COMPENSATIONS[cls.name] = cls
 
     @abstractmethod
     def apply(

@@ -20,7 +20,6 @@ class BiasCompensation(Compensation):
 
     name = "bias"
     requires = (SensitivityMoments,)
-    changes_bias = True
 
     def apply(self, weight, bias, removed, statistics):
         moments = statistics[SensitivityMoments]

@@ -39,7 +39,7 @@ class Criterion(ABC):
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
         if cls.name is not None:
-            CRITERIA.setdefault(cls.name, cls)
+            CRITERIA[cls.name] = cls
 
     @abstractmethod
     def score(

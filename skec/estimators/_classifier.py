@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar
 
 import numpy as np
@@ -10,12 +11,25 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 from skorch import NeuralNetClassifier
+from skorch.utils import to_numpy
 from torch import Tensor
 
 from ..mlp import MLP
 from ..training import AdamW
 from ._docs import documented
 from ._lifecycle import AUTO, PrunedMLPMixin
+
+
+class _LogProbabilityLoss(torch.nn.Module):
+    """A loss of log-probabilities, for a network that returns probabilities."""
+
+    def __init__(self, loss: torch.nn.Module):
+        super().__init__()
+        self.loss, self.reduction = copy.copy(loss), loss.reduction
+
+    def forward(self, outputs, targets):
+        self.loss.reduction = self.reduction
+        return self.loss(torch.log(outputs + torch.finfo(outputs.dtype).eps), targets)
 
 
 @documented(
@@ -154,6 +168,13 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         if self.class_weight is None:
             return sample_weight
         labels = self.classes_[y]
+        if isinstance(self.class_weight, dict):
+            bad = [w for w in self.class_weight.values() if not (np.isfinite(w) and w >= 0)]
+            if bad or not any(self.class_weight.get(label, 1) for label in np.unique(labels)):
+                raise ValueError(
+                    f"class_weight must map classes to non-negative numbers that are not all zero; "
+                    f"got {self.class_weight}."
+                )
         if self.class_weight == "balanced" and sample_weight is not None:
             # frequencies count with the samples' weights
             totals = np.bincount(y, sample_weight, minlength=len(self.classes_))
@@ -193,6 +214,11 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
             outputs = torch.log(outputs + torch.finfo(outputs.dtype).eps)
         return super()._loss(outputs, targets, weights)
 
+    def _pruning_loss(self):
+        if isinstance(self.criterion_, torch.nn.NLLLoss):
+            return _LogProbabilityLoss(self.criterion_)
+        return self.criterion_
+
     def predict_proba(self, X):
         """Predict class probabilities.
 
@@ -209,7 +235,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         batches = (
             output[0] if isinstance(output, tuple) else output for output in self.forward_iter(X)
         )
-        return np.concatenate([nonlinearity(batch.double()).numpy() for batch in batches])
+        return np.concatenate([to_numpy(nonlinearity(batch.double())) for batch in batches])
 
     def predict(self, X):
         """Predict class labels.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,16 +17,30 @@ from torch.utils.data import DataLoader, Subset
 from ..calibration import CalibrationData
 from ..training import TensorBatches, TensorDataset
 from ._rows import drop_zero_weights, merge_equal_rows, split_indices
+from ._skorch import SkorchTensorDataset
 
 PREDICTION_ROWS = 1024  # rows of one forward pass
 _HOLD_OUT_FROM = 100  # samples from which a tenth of them says something
+
+
+@contextmanager
+def numbers_expected() -> Iterator[None]:
+    """Say what to do about strings in X."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(
+            f"X must hold numbers: {error}. Encode strings, for instance with OneHotEncoder."
+        ) from error
 
 
 class DataMixin:
     """Checks data, splits them, and cuts them into batches."""
 
     def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
-        """Check the data and give them to :meth:`_split`."""
+        """Check the data; the result is what ``get_dataset`` takes."""
         self._reset_seed(reset)
         if is_dataset(X):
             if sample_weight is not None:
@@ -33,19 +48,32 @@ class DataMixin:
                     "sample_weight cannot be combined with a Dataset; let the Dataset return "
                     "({'X': x, 'sample_weight': w}, y), or pass X and y as arrays."
                 )
-            self._describe_dataset(X)
+            if getattr(self, "class_weight", None) is not None:
+                raise ValueError(
+                    "class_weight cannot be combined with a Dataset; pass X and y as arrays."
+                )
+            if reset:
+                self._describe_dataset(X)
             return (X,)
+        if self.dataset != "auto" and (
+            sample_weight is not None or getattr(self, "class_weight", None) is not None
+        ):
+            raise ValueError(
+                "sample_weight and class_weight need dataset='auto'; an own Dataset class has no "
+                "place for them."
+            )
         dtype = np.dtype(self.dtype)
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            multi_output=True,
-            y_numeric=False,
-            ensure_min_samples=2,
-        )
+        with numbers_expected():
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                multi_output=True,
+                y_numeric=False,
+                ensure_min_samples=2,
+            )
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         y = self._check_targets(y, reset=reset, classes=classes)
@@ -65,7 +93,8 @@ class DataMixin:
             self._seed_ = int(rng.randint(np.iinfo(np.int32).max))
 
     def _checked_features(self, X) -> Tensor:
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        with numbers_expected():
+            X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         return torch.from_numpy(_to_dtype(X, np.dtype(self.dtype))).to(self.device)
 
     def calibration_data(
@@ -89,7 +118,12 @@ class DataMixin:
         if y is not None or is_dataset(X):
             dataset = self.get_dataset(*self._check_training_data(X, y, sample_weight, reset=False))
         else:
-            dataset = TensorDataset(self._checked_features(X))
+            X = self._checked_features(X)
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(
+                    sample_weight, X.numpy(), dtype=np.float64, ensure_non_negative=True
+                )
+            dataset = self.get_dataset(X, None, sample_weight)
         return self._draw_calibration_data(dataset, n_samples, batch_size, random_state)
 
     def _draw_calibration_data(self, dataset, n_samples, batch_size, random_state):
@@ -118,7 +152,7 @@ class DataMixin:
             y = torch.as_tensor(y).to(self.device)
         if sample_weight is not None:
             sample_weight = torch.as_tensor(sample_weight).to(X)
-        return TensorDataset(X, y, sample_weight)
+        return SkorchTensorDataset(X, y, sample_weight)
 
     def _split(self, dataset, y=None):
         """Return training and validation datasets; the latter may be None."""
@@ -181,6 +215,8 @@ class DataMixin:
         sliced = {"batch_size", "shuffle", "drop_last", "generator"}
         if in_memory and set(arguments) <= sliced:
             return TensorBatches(dataset, **arguments)
+        if iterator == "auto":
+            arguments.setdefault("generator", self._generator("batches"))
         return DataLoader(dataset, **arguments)
 
     def _in_network_units(self, dataset: TensorDataset | None) -> TensorDataset | None:
@@ -211,7 +247,7 @@ def _as_tensors(dataset):
 def _gather(dataset, n_samples: int | None) -> TensorDataset:
     """The first samples of any dataset as tensors."""
     parts, taken = [], 0
-    for x, y in DataLoader(dataset, batch_size=256):
+    for x, y in DataLoader(dataset, batch_size=256, generator=torch.Generator()):
         weights = x.get("sample_weight") if isinstance(x, Mapping) else None
         parts.append((x["X"] if isinstance(x, Mapping) else x, y, weights))
         taken += len(y)

@@ -46,8 +46,9 @@ refit_lr : float or None
     Learning rate of the refit; None takes half of ``lr``, or ``lr`` when rewinding.
 refit_weight_decay : float, "auto" or None
     Weight decay of the refit; None takes the optimiser's. ``"auto"`` raises it to
-    1500 v / n_samples for a regressor with the squared error, with v the part of the variance of
-    y that the dense network left unexplained on held-out data, and is None otherwise.
+    1500 v / n_samples for a regressor with the squared error whose dense network was best on
+    held-out data before 60 %% of ``max_epochs``, with v the part of the variance of y that it left
+    unexplained there, and is None otherwise.
 refit_strategy : {"finetune", "rewind", "none"}
     Whether the refit goes on from the pruned weights or from the initial weights of those that
     were kept (the lottery ticket of Frankle & Carbin, ICLR 2019), or is left out.

@@ -94,7 +94,11 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
                 for name in ("dense_module_", "masks_", "_calibration_"):
                     vars(self).pop(name, None)
             check_scope(self.scope, self._layers_to_prune())
-            self.notify("on_train_begin", X=X, y=y)
+            if self.output_metric == "fisher" and self.n_outputs_ < 2:
+                raise ValueError(
+                    "output_metric='fisher' is the metric of a softmax over several outputs; this "
+                    "network has one. Use output_metric='identity'."
+                )
             dataset = self.get_dataset(*data)
             if self.refit_strategy == "rewind":
                 self.initial_module_ = copy.deepcopy(self._network)
@@ -106,7 +110,6 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             if self.refit_strategy != "none" and self.sparsity_ > 0:
                 self._refit(dataset, self._resolved_refit_epochs(), **fit_params)
             self._count_parameters()
-            self.notify("on_train_end", X=X, y=y)
         return self
 
     def prune(
@@ -181,15 +184,18 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         self
         """
         self._check_fitted("refit")
-        self._check_parameters()
+        self._check_parameters(**({} if epochs is None else {"refit_epochs": epochs}))
+        if self.refit_strategy == "rewind" and not hasattr(self, "initial_module_"):
+            raise ValueError(
+                "refit_strategy='rewind' needs the initial weights, which are kept by a fit with "
+                "that strategy. Call fit again, or take refit_strategy='finetune'."
+            )
         if epochs is None:
             epochs = self._resolved_refit_epochs()
         with unchanged_on_error(self), small_network_mode():
             data = self._check_training_data(X, y, sample_weight, reset=False)
-            self.notify("on_train_begin", X=X, y=y)
             self._refit(self.get_dataset(*data), epochs, **fit_params)
             self._count_parameters()
-            self.notify("on_train_end", X=X, y=y)
         return self
 
     def partial_fit(self, X, y=None, classes=None, sample_weight=None, **fit_params):
@@ -215,7 +221,6 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             data = self._check_training_data(X, y, sample_weight, reset=first, classes=classes)
             if first:
                 self.initialize()
-            self.notify("on_train_begin", X=X, y=y)
             dataset = self.get_dataset(*data)
             if hasattr(self, "masks_"):
                 self._train("refit", dataset, None, self.max_epochs, **fit_params)
@@ -223,7 +228,6 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
                 self._train_dense(dataset, **fit_params)
             self._keep_calibration_data(dataset)
             self._count_parameters()
-            self.notify("on_train_end", X=X, y=y)
         return self
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
@@ -261,7 +265,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             data.y,
             sample_weight=data.weights,
             layers=self._layers_to_prune(),
-            loss=self.criterion_,
+            loss=self._pruning_loss(),
             batch_size=self.calibration_batch_size,
             random_state=self._seed_,
             **(settings | given),

@@ -113,6 +113,10 @@ class NetworkMixin:
         """Loss of a batch; targets are in the network's units."""
         return weighted_loss(self.criterion_, outputs, targets, weights)
 
+    def _pruning_loss(self) -> nn.Module:
+        """The loss of the raw outputs, for :func:`skec.prune`."""
+        return self.criterion_
+
     def _loss_function(self):
         """The loss with its gradient, for the fast path."""
         criterion = self.criterion_

@@ -10,7 +10,14 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
-from ..training import LearningRate, TensorBatches, TensorDataset, Trainer, needs_closure
+from ..training import (
+    LearningRate,
+    TensorBatches,
+    TensorDataset,
+    Trainer,
+    mean_loss,
+    needs_closure,
+)
 
 _PER_BATCH = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _PER_STEP = ("train_step", "train_step_single", "validation_step", "get_loss", "infer")
@@ -68,8 +75,11 @@ class PhaseMixin:
         batches = self.get_iterator(train, training=True)
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
         if lr is not None:
+            for group in self.optimizer_.param_groups:  # rates of layers keep their proportion
+                group["lr"] *= float(lr) / self.lr
+        if self.history:  # a scheduler of torch that begins in a later phase looks for it
             for group in self.optimizer_.param_groups:
-                group["lr"] = float(lr)
+                group.setdefault("initial_lr", group["lr"])
         rate = LearningRate(self.optimizer_, self.lr_schedule, epochs * _length(batches))
         masked = self._masked_weights()
         state = {"_phase_": phase, "_rate_": rate, "_masked_": masked}
@@ -82,7 +92,16 @@ class PhaseMixin:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._generator("torch").initial_seed())
-                return self._run_epochs(phase, epochs, batches, valid_batches, datasets, fit_params)
+                whole = datasets["dataset_train"]
+                seen = {"X": getattr(whole, "X", whole), "y": getattr(whole, "y", None)}
+                self.notify("on_train_begin", **seen)
+                result = self._run_epochs(
+                    phase, epochs, batches, valid_batches, datasets, fit_params
+                )
+                self.notify("on_train_end", **seen)
+            if masked is not None:
+                masked.apply()
+            return result
         finally:
             rate.restore()
             for name in ("_phase_", "_rate_", "_masked_", "_trainer_"):
@@ -91,8 +110,9 @@ class PhaseMixin:
     def _run_epochs(self, phase, epochs, batches, valid_batches, datasets, fit_params):
         best = BestWeights(self._network, self.tol)
         last_good = _state(self._network)
-        if valid_batches is not None and "_trainer_" in vars(self):
-            best.update(self._trainer_.evaluate(valid_batches), epoch=0)
+        if phase == "refit" and isinstance(datasets["dataset_valid"], TensorDataset):
+            valid = TensorBatches(self._in_network_units(datasets["dataset_valid"]), 1024)
+            best.update(mean_loss(self._network, self._loss_function(), valid), epoch=0)
         epoch = 0
         try:
             for epoch in range(1, epochs + 1):
@@ -102,8 +122,9 @@ class PhaseMixin:
                     valid_batches, False, "valid", self.validation_step, **fit_params
                 )
                 loss = self._epoch_loss("train")
-                if not math.isfinite(loss):
+                if not (math.isfinite(loss) and self._is_finite(datasets["dataset_train"])):
                     self._network.load_state_dict(last_good)
+                    self.initialize_optimizer()  # its moments are not finite either
                     self._report_divergence(phase, epoch, loss)
                     epoch -= 1
                     break
@@ -133,7 +154,27 @@ class PhaseMixin:
             stacklevel=5,
         )
 
+    @torch.no_grad()
+    def _is_finite(self, dataset) -> bool:
+        """Whether the weights, and the outputs for a few samples, are numbers that have squares."""
+
+        def tame(tensor):
+            return bool((tensor.abs() < torch.finfo(tensor.dtype).max ** 0.5).all())
+
+        if not all(tame(parameter) for parameter in self._network.parameters()):
+            return False
+        if not isinstance(dataset, TensorDataset):
+            return True
+        self._network.eval()
+        outputs = self.infer(dataset.X[:64])
+        return tame(outputs[0] if isinstance(outputs, tuple) else outputs)
+
     def _epoch_loss(self, prefix: str) -> float:
+        if not self.history[-1]["batches"]:
+            raise ValueError(
+                "There is no batch in an epoch of training. Lower batch_size, or set "
+                "iterator_train__drop_last=False."
+            )
         rows = self.history[-1, "batches", :, (f"{prefix}_loss", f"{prefix}_batch_size")]
         losses, sizes = zip(*rows, strict=True)
         return float(np.average(losses, weights=sizes))

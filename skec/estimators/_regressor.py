@@ -16,6 +16,7 @@ from ._docs import documented
 from ._lifecycle import AUTO, PrunedMLPMixin
 
 _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
+_EARLY = 0.6  # part of the dense epochs
 
 
 @documented(
@@ -37,7 +38,7 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
     ----------
     {attributes}
     y_mean_, y_scale_ : array of shape (n_outputs,)
-        Mean and standard deviation of the targets.
+        Mean and standard deviation of the targets; the latter is zero for a constant target.
 
     See Also
     --------
@@ -166,10 +167,12 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
             self.y_mean_ = np.zeros(self.n_outputs_)
             self.y_scale_ = np.ones(self.n_outputs_)
             return
-        self.y_mean_ = np.average(y, axis=0, weights=sample_weight)
-        variance = np.average((y - self.y_mean_) ** 2, axis=0, weights=sample_weight)
+        unit = np.abs(y).max(axis=0)
+        unit = np.where(unit > 0, unit, 1.0)  # so that squares stay in the range of floats
+        mean = np.average(y / unit, axis=0, weights=sample_weight)
+        variance = np.average((y / unit - mean) ** 2, axis=0, weights=sample_weight)
         scale = np.sqrt(variance)
-        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(self.y_mean_)
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         if constant.any():
             warnings.warn(
                 f"y is constant in {int(constant.sum())} of {len(scale)} outputs; the model will "
@@ -177,12 +180,14 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
                 UserWarning,
                 stacklevel=5,
             )
-        self.y_scale_ = np.where(constant, 1.0, scale)
+        self.y_mean_ = np.where(constant, y[0], mean * unit)
+        self.y_scale_ = np.where(constant, 0.0, scale * unit)
 
     def _network_targets(self, y: Tensor) -> Tensor:
         """Standardised targets in the network's dtype, shape (n_samples, n_outputs)."""
         y = y.reshape(len(y), -1)
         mean, scale = (torch.as_tensor(v, device=y.device) for v in self._target_scale())
+        scale = torch.where(scale > 0, scale, 1.0)  # zero for a constant target
         return ((y - mean) / scale).to(getattr(torch, self.dtype))
 
     def _noise_decay(self, dataset) -> float:
@@ -190,13 +195,17 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
 
         That is how the penalty of a ridge regression with a fixed prior moves. The noise is the
         part of the targets' variance that the dense network left unexplained on held-out data.
+        It counts where the network began to overfit early: what is still being learnt at the end
+        of the training is no noise.
         """
         valid_loss = getattr(self, "_valid_loss", None)
         if valid_loss is None or type(self.criterion_) is not torch.nn.MSELoss:
             return 0.0
+        if self.dense_epochs_ > _EARLY * self.max_epochs:
+            return 0.0
         targets = self._in_network_units(dataset).y
-        unexplained = valid_loss / max(float(targets.var(0).mean()), 1e-12)
-        return _DECAY_PER_NOISE * min(unexplained, 1.0) / len(targets)
+        variance = max(float(targets.var(0).mean()), 1e-12)
+        return _DECAY_PER_NOISE * min(valid_loss / variance, 1.0) / len(targets)
 
     def _target_scale(self):
         return getattr(self, "y_mean_", np.zeros(1)), getattr(self, "y_scale_", np.ones(1))

@@ -11,6 +11,16 @@ from typing import ClassVar
 
 from sklearn.base import BaseEstimator
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.dataset import Dataset
+
+from ..training import TensorDataset
+
+
+class SkorchTensorDataset(TensorDataset, Dataset):
+    """A dataset of tensors in which skorch's callbacks find ``X`` and ``y``."""
+
+    def transform(self, X, y):
+        return X, y
 
 
 class SkorchStateMixin:
@@ -75,9 +85,16 @@ class SkorchStateMixin:
 
     def set_params(self, **params):
         """Set parameters; those of a fitted network's components take effect at once."""
-        if "callbacks" in params:
-            self.callbacks = params.pop("callbacks")
-            if self.initialized_:
+        plain = {name for name in params if "__" not in name and name != "lr"}
+        unknown = plain - set(self._get_param_names())
+        if unknown:
+            raise ValueError(
+                f"Invalid parameter {sorted(unknown)[0]!r} for estimator {self}. Valid parameters "
+                f"are: {self._get_param_names()!r}."
+            )
+        for name in plain:
+            setattr(self, name, params.pop(name))
+            if name == "callbacks" and self.initialized_:
                 self._initialize_callbacks()
         return super().set_params(**params)
 

@@ -242,14 +242,11 @@ def loss_with_gradient(criterion: nn.Module, loss: Callable | None = None) -> Ca
 
 
 def _squared_error(outputs, targets, weights):
-    difference = outputs - targets
+    difference = outputs.reshape(targets.shape) - targets
     scale = 1.0 / difference.numel()
-    if weights is None:
-        flat = difference.view(-1)
-        return torch.dot(flat, flat) * scale, difference * (2.0 * scale)
-    weighted = difference * weights[:, None]
+    weighted = difference if weights is None else difference * weights[:, None]
     value = torch.dot(weighted.view(-1), difference.view(-1)) * scale
-    return value, weighted * (2.0 * scale)
+    return value, (weighted * (2.0 * scale)).view_as(outputs)
 
 
 def weighted_loss(criterion: nn.Module, outputs: Tensor, targets: Tensor, weights: Tensor | None):

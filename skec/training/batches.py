@@ -36,7 +36,7 @@ class TensorDataset(Dataset):
 
     def take(self, indices: Tensor | slice) -> TensorDataset:
         """The dataset of some rows."""
-        return TensorDataset(
+        return type(self)(
             self.X[indices],
             None if self.y is None else self.y[indices],
             None if self.sample_weight is None else self.sample_weight[indices],

@@ -49,6 +49,7 @@ class Trainer:
     def epoch(self, batches: TensorBatches) -> float:
         """Train on every batch once and return the mean loss."""
         self.module.train()
+        self._respect_frozen()
         write_gradients = self._autograd if self.chain is None else self._written_out
         total, n_samples = torch.zeros((), dtype=torch.float64), 0
         for X, y, weights in batches.tensors():
@@ -61,7 +62,15 @@ class Trainer:
                 self.masked.apply()
             total += value * len(X)
             n_samples += len(X)
-        return float(total) / n_samples
+        return _mean(total, n_samples, batches)
+
+    def _respect_frozen(self) -> None:
+        """Leave parameters alone that a callback has frozen since the phase began."""
+        frozen = [p for p in self.module.parameters() if not p.requires_grad]
+        if frozen and (self.chain is not None or any(p.grad is not None for p in frozen)):
+            for parameter in frozen:
+                parameter.grad = None
+            self.chain, self.step = None, self.optimizer.step
 
     @torch.no_grad()
     def _written_out(self, X, loss) -> Tensor:
@@ -89,4 +98,13 @@ def mean_loss(module: nn.Module, loss: LossFunction, batches: TensorBatches) -> 
         value, _ = loss(y, weights)(module(X))
         total += value * len(X)
         n_samples += len(X)
+    return _mean(total, n_samples, batches)
+
+
+def _mean(total, n_samples: int, batches: TensorBatches) -> float:
+    if n_samples == 0:
+        raise ValueError(
+            f"There is no batch in an epoch of {len(batches.dataset)} samples: "
+            f"batch_size={batches.batch_size} with drop_last=True. Lower batch_size."
+        )
     return float(total) / n_samples

@@ -25,16 +25,15 @@ def good(case, fitted, epoch_counter):
     if case.kind not in fitted:
         fitted[case.kind] = case.fit()
     estimator = fitted[case.kind]
-    parameters = estimator.get_params(deep=False)
-    state, n_rows = set(vars(estimator)), len(estimator.history)
+    state, n_rows = vars(estimator).copy(), len(estimator.history)
     outputs = case.outputs(estimator)
     estimator.set_params(callbacks=[("counter", epoch_counter)])
     yield estimator
-    for name in set(vars(estimator)) - state:
-        delattr(estimator, name)
-    estimator.set_params(**parameters)
+    names = set(vars(estimator))
+    vars(estimator).update({name: state[name] for name in estimator.get_params(deep=False)})
+    estimator.initialize_callbacks()
     assert epoch_counter.began == 0, "it trained before it failed"
-    assert set(vars(estimator)) == state
+    assert names == set(state)
     assert len(estimator.history) == n_rows
     np.testing.assert_array_equal(case.outputs(estimator), outputs)
 
@@ -51,16 +50,11 @@ def with_cell(value):
     return change
 
 
-class BadModule:
-    """Not data."""
-
-
 BAD_X = {
     "nan": (with_cell(np.nan), r"X contains NaN"),
     "infinity": (with_cell(-np.inf), r"X contains infinity"),
     "string": (with_cell("red"), r"\bX\b.*(number|numeric)"),
     "strings": (lambda X: np.full(X.shape, "red"), r"\bX\b.*(number|numeric)"),
-    "object": (lambda X: BadModule(), r"(?i)array|\bX\b"),
     "sparse": (scipy.sparse.csr_array, r"for X.*dense.*toarray"),
     "complex": (lambda X: X + 1j, r"(?i)complex data not supported"),
     "one column less": (lambda X: X[:, :4], r"X has 4 features.*expecting 5"),
@@ -110,14 +104,8 @@ BAD_Y = {
 }
 
 
-def bad_targets():
-    for kind, cases in BAD_Y.items():
-        for name in cases:
-            yield pytest.param(kind, name, id=f"{kind}-{name}")
-
-
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "prune", "refit"])
-@pytest.mark.parametrize("kind, bad", bad_targets())
+@pytest.mark.parametrize("kind, bad", [(kind, bad) for kind in BAD_Y for bad in BAD_Y[kind]])
 def test_bad_targets(case, good, method, kind, bad):
     if kind == "regressor" and case.y.dtype.kind != "f":
         pytest.skip("for regressors alone")
@@ -163,7 +151,7 @@ def test_the_first_batch_has_no_class_that_is_not_named(classification):
 def test_later_targets_have_as_many_columns(regression, method):
     estimator = regression.fit()
     before = estimator.predict(regression.X)
-    with pytest.raises(ValueError, match="y has 2 outputs, but .* fitted with 1"):
+    with pytest.raises(ValueError, match=r"y has 2 outputs, but .* fitted with 1"):
         getattr(estimator, method)(regression.X, np.column_stack([regression.y, regression.y]))
     np.testing.assert_array_equal(estimator.predict(regression.X), before)
 
@@ -175,7 +163,6 @@ BAD_WEIGHTS = {
     "zeros": (lambda w: 0.0 * w, r"(?i)sample.weights?\b.*(zero)"),
     "shorter": (lambda w: w[:-1], r"sample_weight.shape == \(119,\), expected \(120,\)"),
     "columns": (lambda w: np.column_stack([w, w]), "(?i)sample.weights? must be 1D"),
-    "strings": (lambda w: np.full(len(w), "heavy"), "sample_weight"),
 }
 
 
@@ -370,7 +357,7 @@ def test_an_epoch_without_a_batch(case, slow, every_batch):
         iterator_train__drop_last=True,
         callbacks=[("every", every_batch)] if slow else None,
     )
-    with pytest.raises(ValueError, match="(?i)batch"):
+    with pytest.raises(ValueError, match="batch"):
         estimator.fit(case.X, case.y)
 
 

@@ -13,14 +13,14 @@ SMALL = {
     "lr": 0.03,
     "lr_schedule": "cosine",
     "max_epochs": 10,
-    "refit_epochs": 5,
+    "refit_epochs": 10,
     "batch_size": 64,
 }
 VARIANTS = [
     {},  # as it comes
-    SMALL | {"method": "magnitude", "dtype": "float64", "early_stopping": False},
-    SMALL | {"early_stopping": True, "refit_strategy": "rewind", "refit_epochs": 10},
-    SMALL | {"early_stopping": "auto", "refit_strategy": "none"},
+    SMALL | {"method": "magnitude", "early_stopping": True},
+    SMALL | {"dtype": "float64", "early_stopping": False, "refit_strategy": "rewind"},
+    SMALL | {"early_stopping": False, "refit_strategy": "none"},
 ]
 
 

@@ -450,6 +450,16 @@ def test_the_refit_holds_out_what_was_held_out_before(case):
     np.testing.assert_array_equal(sorted_rows(refit.X), sorted_rows(dense.X))
 
 
+@pytest.mark.parametrize("slow", [False, True], ids=["fast", "every_batch"])
+def test_a_refit_that_only_harms_is_undone(case, slow, every_batch, assert_same_weights):
+    settings = {"early_stopping": True, "lr_schedule": "constant", "pruning_ratio": 0.1}
+    callbacks = [("slow", every_batch)] if slow else None
+    harmed = case.fit(refit_lr=5.0, callbacks=callbacks, **settings)
+    spared = case.fit(refit_strategy="none", **settings)
+    assert min(validation_losses(harmed, "refit")) > validation_losses(spared, "dense")[-1]
+    assert_same_weights(harmed.module_, spared.module_, atol=1e-6)
+
+
 def test_unless_told_otherwise_the_refit_trains_on_all_samples(case):
     held_out = HeldOut()
     case.fit(early_stopping="auto", callbacks=[("held_out", held_out)])

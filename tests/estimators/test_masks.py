@@ -96,7 +96,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize(
     "parameters",
-    [{}, {"iterator_train": DataLoader}, {"batch_norm": True, "dropout": 0.3}, {"n_steps": 2}],
+    [{"n_steps": 2}, {"iterator_train": DataLoader, "batch_norm": True, "dropout": 0.3}],
     ids=str,
 )
 def test_further_training_respects_the_masks(case, change, parameters, count_revived):
@@ -170,49 +170,48 @@ class Skip(nn.Module):
         return self.output(torch.tanh(self.hidden(X))) + self.direct(X)
 
 
+PATHS = [
+    {},
+    {"dtype": "float64"},
+    {"batch_size": -1},
+    {"hidden_layer_sizes": ()},
+    {"hidden_layer_sizes": (8, 8), "activation": "gelu"},
+    {"activation": "elu", "lr_schedule": "cosine"},
+    {"activation": "leaky_relu", "lr_schedule": "constant"},
+    {"activation": "tanh", "refit_lr": 0.002},
+    {"activation": "logistic", "refit_strategy": "rewind"},
+    {"activation": "relu", "method": "taylor"},
+    {"activation": "identity", "module__bias": False},
+    {"batch_norm": True},
+    {"batch_norm": True, "batch_size": 17},  # a last batch of one sample
+    {"early_stopping": True, "n_iter_no_change": 2},
+    {"iterator_train__drop_last": True},
+    {"iterator_train__shuffle": False, "iterator_train__batch_size": 40},
+    {"module": Skip},
+    {"module": nn.Sequential(nn.Linear(5, 4), nn.Sequential(nn.Mish(), nn.Linear(4, 3)))},
+    {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
+    {"optimizer": torch.optim.Adam, "optimizer__amsgrad": True},
+    {"optimizer": torch.optim.Adam, "optimizer__weight_decay": 0.1},
+    {"optimizer": torch.optim.AdamW, "optimizer__foreach": True},
+    {"optimizer": torch.optim.RMSprop},
+    {"optimizer__param_groups": [("output*", {"lr": 0.1})]},
+]
+# Sums in another order: without float64, Adam would blow up the rounding.
+WEIGHTED = [{"dtype": "float64"} | parameters for parameters in PATHS[::4]]
+
+
 @pytest.mark.parametrize(
-    "parameters",
-    [
-        {},
-        {"dtype": "float64"},
-        {"batch_size": -1},
-        {"hidden_layer_sizes": ()},
-        {"hidden_layer_sizes": (8, 8), "activation": "gelu"},
-        {"activation": "elu", "lr_schedule": "cosine"},
-        {"activation": "leaky_relu", "lr_schedule": "constant"},
-        {"activation": "tanh", "refit_lr": 0.002},
-        {"activation": "logistic", "refit_strategy": "rewind"},
-        {"activation": "relu", "method": "taylor"},
-        {"activation": "identity", "module__bias": False},
-        {"batch_norm": True},
-        {"batch_norm": True, "batch_size": 17},  # a last batch of one sample
-        {"early_stopping": True, "n_iter_no_change": 2},
-        {"iterator_train__drop_last": True},
-        {"iterator_train__shuffle": False, "iterator_train__batch_size": 40},
-        {"module": Skip},
-        {"module": nn.Sequential(nn.Linear(5, 4), nn.Sequential(nn.Mish(), nn.Linear(4, 3)))},
-        {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9},
-        {"optimizer": torch.optim.Adam, "optimizer__amsgrad": True},
-        {"optimizer": torch.optim.Adam, "optimizer__weight_decay": 0.1},
-        {"optimizer": torch.optim.AdamW, "optimizer__foreach": True},
-        {"optimizer": torch.optim.RMSprop},
-        {"optimizer__param_groups": [("output*", {"lr": 0.1})]},
-    ],
+    "parameters, weighted",
+    [(parameters, False) for parameters in PATHS] + [(parameters, True) for parameters in WEIGHTED],
     ids=str,
 )
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 def test_both_paths_give_the_same_weights(
     case, parameters, weighted, every_batch, assert_same_weights
 ):
     X, y = case.X, case.y
     if isinstance(parameters.get("module"), nn.Module) and y.dtype.kind == "f":
         y = np.column_stack([y, -y, y**2])
-    weights = None
-    if weighted:  # sums in another order: without float64, Adam would blow up the rounding
-        weights, parameters = (
-            np.random.default_rng(0).random(len(X)),
-            {"dtype": "float64"} | parameters,
-        )
+    weights = np.random.default_rng(0).random(len(X)) if weighted else None
     fast = case.make(**parameters).fit(X, y, weights)
     slow = case.make(callbacks=[("every", every_batch)], **parameters).fit(X, y, weights)
     batches = [len(row["batches"]) for row in slow.history if row["phase"] != "prune"]

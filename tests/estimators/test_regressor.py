@@ -35,16 +35,36 @@ def test_a_linear_network_is_least_squares(regression, weights, n_outputs):
     np.testing.assert_allclose(network.predict(X), expected, rtol=1e-6, atol=1e-6)
 
 
+def waves(n=400, seed=0):
+    """Targets without noise, and without a linear part."""
+    X = np.random.default_rng(seed).uniform(-1, 1, size=(n, 2))
+    return X, np.sin(4 * X[:, 0]) * X[:, 1]
+
+
+WAVES = {"max_epochs": 40, "refit_epochs": 20, "lr": 0.02, "batch_size": 32, "random_state": 0}
+
+
 def test_the_network_learns_what_is_not_linear():
-    rng = np.random.default_rng(0)
-    X, X_test = rng.uniform(-1, 1, size=(2, 400, 2))
-    y, y_test = (np.sin(4 * Z[:, 0]) * Z[:, 1] for Z in (X, X_test))
-    network = PrunedMLPRegressor(
-        (32,), max_epochs=60, refit_epochs=30, lr=0.02, pruning_ratio=0.3, random_state=0
-    ).fit(X, y)
-    assert LinearRegression().fit(X, y).score(X_test, y_test) < 0.1
-    assert network.score(X_test, y_test) > 0.9
+    X, y = waves()
+    network = PrunedMLPRegressor((32, 32), pruning_ratio=0.3, refit_weight_decay=None, **WAVES).fit(
+        X[:200], y[:200]
+    )
+    assert LinearRegression().fit(X[:200], y[:200]).score(X[200:], y[200:]) < 0.1
+    assert network.score(X[200:], y[200:]) > 0.9
     assert network.sparsity_ == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("width", [8, 32])
+def test_a_network_that_learnt_little_does_not_lose_that_in_the_refit(width):
+    """What a small network leaves unexplained need not be noise."""
+    X, y = waves()
+    settings = WAVES | {"pruning_ratio": 0.1, "early_stopping": "auto", "random_state": 1}
+    settings |= {"refit_weight_decay": "auto", "hidden_layer_sizes": (width,)}
+    pruned = PrunedMLPRegressor(refit_strategy="none", **settings).fit(X, y)
+    refitted = PrunedMLPRegressor(refit_strategy="finetune", **settings).fit(X, y)
+    unseen = waves(n=1000, seed=1)
+    assert pruned.score(*unseen) > 0.2, "it learnt nothing that could be lost"
+    assert refitted.score(*unseen) > 0.8 * pruned.score(*unseen)
 
 
 def test_the_score_is_r2(regression):

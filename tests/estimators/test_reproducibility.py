@@ -11,10 +11,8 @@ from torch.utils.data import DataLoader
 
 PATHS = {
     "plain": {},
-    "dropout": {"dropout": 0.3},
-    "early_stopping": {"early_stopping": True},
-    "random": {"method": "random"},
-    "rewind": {"refit_strategy": "rewind"},
+    "dropout": {"dropout": 0.3, "early_stopping": True},
+    "random": {"method": "random", "refit_strategy": "rewind"},
     "DataLoader": {"iterator_train": DataLoader, "iterator_train__shuffle": True, "dropout": 0.3},
     "Dataset": {"dataset": Dataset},
     "module": {"module": torch.nn.Linear, "module__in_features": 5, "module__out_features": 3},

@@ -274,7 +274,7 @@ class TestLosses:
         torch.testing.assert_close(loss_with_gradient(criterion)(y, w)(outputs)[0], expected)
         assert criterion.reduction == "mean"
 
-    @pytest.mark.parametrize("criterion", LOSSES, ids=str)
+    @pytest.mark.parametrize("criterion", LOSSES[:4], ids=str)
     def test_weights_of_one_change_nothing(self, criterion):
         _, y, w = samples()
         outputs = torch.zeros_like(y)
@@ -288,9 +288,10 @@ class TestLosses:
             weighted_loss(criterion, torch.zeros(3, 2), torch.zeros(3, 5), torch.ones(3))
         assert criterion.reduction == "mean"
 
-    def test_weights_need_a_reduction(self):
+    @pytest.mark.parametrize("criterion", [nn.MSELoss(reduction="sum"), F.mse_loss], ids=str)
+    def test_weights_need_a_mean(self, criterion):
         with pytest.raises(ValueError, match=r"sample_weight needs .*reduction=.*fit without"):
-            weighted_loss(F.mse_loss, torch.zeros(3, 1), torch.zeros(3, 1), torch.ones(3))
+            weighted_loss(criterion, torch.zeros(3, 1), torch.zeros(3, 1), torch.ones(3))
 
     def test_an_own_loss_is_called_with_outputs_targets_and_weights(self):
         _, y, w = samples()

@@ -1,0 +1,319 @@
+"""ECPruner: pruning the network of another estimator."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch import NeuralNetClassifier, NeuralNetRegressor
+from torch import nn
+
+import skec
+from skec import ECPruner, PrunedMLPClassifier, PrunedMLPRegressor
+
+SMALL = {"hidden_layer_sizes": (24, 16), "max_epochs": 8, "batch_size": 32, "random_state": 0}
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(150, 6))
+TARGET = X[:, 0] - X[:, 1] ** 2
+LABELS = (TARGET > 0).astype(int)
+
+
+def regressor(**parameters):
+    return PrunedMLPRegressor(**(SMALL | parameters))
+
+
+def classifier(**parameters):
+    return PrunedMLPClassifier(**(SMALL | parameters))
+
+
+def skorch_net(kind=NeuralNetClassifier, **parameters):
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Linear(6, 20), nn.BatchNorm1d(20), nn.Tanh(), nn.Dropout(0.1), nn.Linear(20, 12),
+        nn.GELU(), nn.Linear(12, 2 if kind is NeuralNetClassifier else 1),
+    )  # fmt: skip
+    if kind is NeuralNetClassifier:
+        parameters.setdefault("criterion", nn.CrossEntropyLoss)
+    defaults = {"max_epochs": 3, "verbose": 0, "train_split": None, "lr": 0.05}
+    return kind(module, **(defaults | parameters))
+
+
+def states(net):
+    return [p.detach().clone() for p in net.module_.parameters()]
+
+
+@parametrize_with_checks([ECPruner(PrunedMLPRegressor()), ECPruner(PrunedMLPClassifier())])
+def test_conformance(estimator, check):
+    check(estimator)
+
+
+class TestWhatIsPruned:
+    @pytest.mark.parametrize("ratio", [0.0, 0.37, 0.8])
+    def test_sparsity_is_exact_and_zeros_are_zeros(self, ratio):
+        pruner = ECPruner(regressor(), pruning_ratio=ratio).fit(X, TARGET)
+        total = sum(mask.numel() for mask in pruner.masks_.values())
+        removed = sum(int((~mask).sum()) for mask in pruner.masks_.values())
+        assert removed == round(ratio * total)
+        assert pruner.sparsity_ == removed / total
+        for name, mask in pruner.masks_.items():
+            weight = pruner.estimator_.module_.get_submodule(name).weight
+            assert (weight[~mask] == 0).all()
+
+    def test_it_prunes_as_the_function_does(self):
+        net = regressor(pruning_ratio=0.0).fit(X, TARGET)
+        pruner = ECPruner(net, prefit=True, pruning_ratio=0.6, n_steps=1, random_state=0)
+        pruner.fit(X, TARGET)
+        expected = skec.prune(
+            net.module_, X, pruning_ratio=0.6, n_steps=1, loss=nn.MSELoss(), batch_size=512
+        )
+        for name, mask in expected.masks.items():
+            assert torch.equal(pruner.masks_[name], mask)
+            torch.testing.assert_close(pruner.scores_[name], expected.scores[name])
+
+    def test_a_pruned_mlp_is_trained_dense(self):
+        a = ECPruner(regressor(pruning_ratio=0.9), pruning_ratio=0.3).fit(X, TARGET)
+        b = ECPruner(regressor(pruning_ratio=0.0), pruning_ratio=0.3).fit(X, TARGET)
+        np.testing.assert_array_equal(a.predict(X), b.predict(X))
+
+    def test_the_output_layer_and_chosen_layers(self):
+        whole = ECPruner(regressor(), prune_output_layer=False).fit(X, TARGET)
+        assert list(whole.masks_) == ["hidden_0", "hidden_1"]
+        chosen = ECPruner(regressor(), layers=["hidden_1"]).fit(X, TARGET)
+        assert list(chosen.masks_) == ["hidden_1"]
+
+    def test_layers_count_in_the_order_of_the_forward_pass(self):
+        class Reversed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.last, self.first = nn.Linear(5, 2), nn.Linear(6, 5)
+
+            def forward(self, x):
+                return self.last(torch.relu(self.first(x)))
+
+        net = NeuralNetClassifier(
+            Reversed, criterion=nn.CrossEntropyLoss, verbose=0, train_split=None, max_epochs=1
+        )
+        pruner = ECPruner(net, prune_output_layer=False).fit(X, LABELS)
+        assert list(pruner.masks_) == ["first"]
+        assert pruner.transform(X).shape[1] <= 5
+
+
+class TestTheCallersEstimator:
+    @pytest.mark.parametrize("how", ["prefit", "frozen"])
+    @pytest.mark.parametrize("make", [regressor, classifier, skorch_net])
+    def test_is_never_changed(self, make, how):
+        y = TARGET if make is regressor else LABELS
+        net = make().fit(X.astype(np.float32), y)
+        before, parameters = states(net), copy.copy(vars(net))
+        given = FrozenEstimator(net) if how == "frozen" else net
+        pruner = ECPruner(given, prefit=how == "prefit", pruning_ratio=0.7, refit_epochs=2)
+        pruner.fit(X, y)
+        assert pruner.estimator_ is not net
+        assert all(map(torch.equal, states(net), before))
+        assert set(vars(net)) == set(parameters)
+        assert any((p == 0).any() for p in states(pruner.estimator_))
+
+    def test_is_cloned_and_fitted_otherwise(self):
+        net = regressor()
+        pruner = ECPruner(net).fit(X, TARGET)
+        with pytest.raises(NotFittedError):
+            net.predict(X)
+        assert pruner.predict(X).shape == (150,)
+
+    def test_a_failed_fit_leaves_the_pruner(self):
+        pruner = ECPruner(regressor()).fit(X, TARGET)
+        before = pruner.predict(X)
+        with pytest.raises(ValueError, match="NaN"):
+            pruner.fit(X * np.nan, TARGET)
+        np.testing.assert_array_equal(pruner.predict(X), before)
+
+    def test_data_are_not_changed(self):
+        X_, y_ = X.copy(), TARGET.copy()
+        ECPruner(regressor(), refit_epochs=1).fit(X_, y_).transform(X_)
+        np.testing.assert_array_equal(X_, X)
+        np.testing.assert_array_equal(y_, TARGET)
+
+
+class TestTransform:
+    def hidden(self, pruner):
+        """The last hidden layer, computed by hand."""
+        module = copy.deepcopy(pruner.estimator_.module_).eval()
+        *body, last = list(module)
+        with torch.no_grad():
+            h = nn.Sequential(*body)(torch.tensor(X, dtype=torch.float32))
+        return h.numpy(), (last.weight != 0).any(0).numpy()
+
+    def test_hidden_units_that_are_alive(self):
+        pruner = ECPruner(regressor(), pruning_ratio=0.9).fit(X, TARGET)
+        h, outgoing = self.hidden(pruner)
+        constant = h.std(0) < 1e-7
+        found = pruner.transform(X)
+        np.testing.assert_allclose(found, h[:, outgoing & ~constant], rtol=1e-5, atol=1e-6)
+        assert found.shape[1] < 16
+        names = pruner.get_feature_names_out()
+        assert list(names) == [f"hidden_{i}" for i in np.flatnonzero(outgoing & ~constant)]
+
+    def test_outputs(self):
+        pruner = ECPruner(regressor(), output="output").fit(X, TARGET)
+        np.testing.assert_array_equal(pruner.transform(X), pruner.predict(X)[:, None])
+        pruner = ECPruner(classifier(), output="output").fit(X, np.array(["no", "yes"])[LABELS])
+        np.testing.assert_array_equal(pruner.transform(X), pruner.predict_proba(X))
+        assert list(pruner.get_feature_names_out()) == ["output_no", "output_yes"]
+
+    def test_features_that_have_a_weight(self):
+        wide = np.column_stack([X, np.ones((150, 3))])  # constant columns cost nothing
+        pruner = ECPruner(regressor(), output="features", pruning_ratio=0.8).fit(wide, TARGET)
+        support = pruner.get_support()
+        assert not support[6:].any()
+        assert support[:2].all()
+        np.testing.assert_array_equal(pruner.transform(wide), wide[:, support])
+        np.testing.assert_array_equal(pruner.get_support(indices=True), np.flatnonzero(support))
+
+    def test_frames(self):
+        frame = pd.DataFrame(X, columns=list("abcdef"))
+        pruner = ECPruner(regressor(), output="features").set_output(transform="pandas")
+        out = pruner.fit_transform(frame, TARGET)
+        assert list(out.columns) == [
+            n for n, s in zip("abcdef", pruner.get_support(), strict=True) if s
+        ]
+        with pytest.raises(ValueError, match="feature names"):
+            pruner.transform(frame.rename(columns={"a": "z"}))
+
+    def test_unknown_output(self):
+        pruner = ECPruner(regressor()).fit(X, TARGET).set_params(output="middle")
+        with pytest.raises(ValueError, match="'hidden', 'output', 'features'"):
+            pruner.transform(X)
+
+
+class TestSkorchNets:
+    @pytest.mark.parametrize("kind", [NeuralNetClassifier, NeuralNetRegressor])
+    @pytest.mark.parametrize("method", ["ec", "magnitude", "gradient", "taylor", "random"])
+    def test_any_method(self, kind, method):
+        y = LABELS if kind is NeuralNetClassifier else TARGET[:, None].astype(np.float32)
+        pruner = ECPruner(skorch_net(kind), pruning_ratio=0.5, method=method, random_state=0)
+        pruner.fit(X, y)
+        assert pruner.sparsity_ == pytest.approx(0.5, abs=1 / 400)
+        assert pruner.predict(X).shape == ((150,) if kind is NeuralNetClassifier else (150, 1))
+
+    def test_refit_and_later_training_keep_the_mask(self):
+        net = skorch_net(optimizer=torch.optim.AdamW, optimizer__weight_decay=0.5)
+        pruner = ECPruner(net, pruning_ratio=0.7, refit_epochs=2).fit(X, LABELS)
+        trained = pickle.loads(pickle.dumps(pruner)).estimator_
+        before = states(trained)
+        trained.partial_fit(X.astype(np.float32), LABELS)
+        assert any(not torch.equal(a, b) for a, b in zip(states(trained), before, strict=True))
+        for name, mask in pruner.masks_.items():
+            assert (trained.module_.get_submodule(name).weight[~mask] == 0).all()
+
+    def test_a_net_without_linear_layers(self):
+        class Bilinear(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(6, 2))
+
+            def forward(self, x):
+                return x @ self.weight
+
+        net = skorch_net()
+        net.set_params(module=Bilinear)
+        with pytest.raises(ValueError, match="no prunable layer"):
+            ECPruner(net).fit(X, LABELS)
+
+
+class TestAmongOthers:
+    def test_in_a_pipeline_before_another_estimator(self):
+        model = make_pipeline(StandardScaler(), ECPruner(classifier()), LogisticRegression())
+        assert model.fit(X, LABELS).score(X, LABELS) > 0.7
+
+    def test_in_a_grid_search(self):
+        grid = {"pruning_ratio": [0.3, 0.9], "method": ["ec", "random"], "estimator__lr": [0.01]}
+        search = GridSearchCV(ECPruner(regressor(), random_state=0), grid, cv=2).fit(X, TARGET)
+        assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+        again = GridSearchCV(ECPruner(regressor(), random_state=0), grid, cv=2, n_jobs=2)
+        again.fit(X, TARGET)
+        for key in ("split0_test_score", "split1_test_score"):
+            np.testing.assert_array_equal(search.cv_results_[key], again.cv_results_[key])
+
+    def test_in_a_column_transformer(self):
+        frame = pd.DataFrame(X, columns=list("abcdef"))
+        steps = [("net", ECPruner(regressor()), ["a", "b"])]
+        columns = ColumnTransformer(steps, remainder="passthrough")
+        out = columns.fit_transform(frame, TARGET)
+        names = columns.get_feature_names_out()
+        assert out.shape[1] == len(names)
+        assert names[0].startswith("net__hidden_")
+        assert list(names[-4:]) == [f"remainder__{c}" for c in "cdef"]
+        assert make_pipeline(columns, Ridge()).fit(frame, TARGET).predict(frame).shape == (150,)
+
+    def test_methods_are_those_of_the_estimator(self):
+        assert hasattr(ECPruner(classifier()), "predict_proba")
+        assert not hasattr(ECPruner(regressor()), "predict_proba")
+        assert not hasattr(ECPruner(classifier()), "decision_function")
+
+    def test_sample_weight(self):
+        weight = RNG.integers(0, 3, 30).astype(float)
+        rows = np.repeat(np.arange(30), weight.astype(int))
+        a = ECPruner(regressor(batch_size=64)).fit(X[:30], TARGET[:30], sample_weight=weight)
+        b = ECPruner(regressor(batch_size=64)).fit(X[rows], TARGET[rows])
+        np.testing.assert_array_equal(a.predict(X), b.predict(X))
+        with pytest.raises(ValueError, match="sample_weight"):
+            ECPruner(skorch_net()).fit(X, LABELS, sample_weight=np.ones(150))
+
+
+class TestErrors:
+    def test_of_the_estimator(self):
+        with pytest.raises(TypeError, match="skorch net; got Ridge"):
+            ECPruner(Ridge()).fit(X, TARGET)
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"pruning_ratio": 1.0},
+            {"method": "best"},
+            {"scope": "unit"},
+            {"n_steps": 0},
+            {"schedule": "late"},
+            {"compensation": "all"},
+            {"refit_epochs": -1},
+            {"output": "top"},
+            {"calibration_samples": 0},
+        ],
+        ids=str,
+    )
+    def test_of_parameters_name_them(self, bad):
+        (name,) = bad
+        with pytest.raises(ValueError, match=name):
+            ECPruner(regressor(), **bad).fit(X, TARGET)
+
+    def test_of_missing_targets(self):
+        with pytest.raises(ValueError, match="requires y"):
+            ECPruner(regressor()).fit(X)
+        net = regressor().fit(X, TARGET)
+        with pytest.raises(ValueError, match="refit_epochs=3 needs y"):
+            ECPruner(net, prefit=True, refit_epochs=3).fit(X)
+        assert ECPruner(net, prefit=True).fit(X).sparsity_ == pytest.approx(0.8, abs=1e-3)
+
+    def test_unfitted(self):
+        for method in ("transform", "predict", "get_support", "get_feature_names_out"):
+            with pytest.raises(NotFittedError):
+                getattr(ECPruner(regressor()), method)(*([X] if "get" not in method else []))
+        with pytest.raises(NotFittedError):
+            ECPruner(regressor(), prefit=True).fit(X, TARGET)
+
+    def test_clone_and_parameters(self):
+        pruner = ECPruner(regressor(lr=0.02), pruning_ratio=0.4)
+        assert clone(pruner).get_params()["estimator__lr"] == 0.02
+        assert clone(pruner).pruning_ratio == 0.4
