@@ -265,7 +265,9 @@ class Raises(Criterion):
 
 
 class TestPurity:
-    @pytest.mark.parametrize("method", ["ec", "taylor", "random", Raises()], ids=str)
+    @pytest.mark.parametrize(
+        "method", ["ec", "taylor", "random", Raises()], ids=["ec", "taylor", "random", "raises"]
+    )
     @pytest.mark.parametrize("training", [False, True])
     def test_the_network_stays_as_it_was(self, method, training):
         module, X = network("batch norm").train(training), samples()

@@ -16,11 +16,13 @@ from skec.datasets import fetch_uci
 from skec.report import PruningReport
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Parse ``--quick`` and ``--threads``."""
+def arguments(description: str, **numbers: int) -> argparse.Namespace:
+    """Parse ``--quick``, ``--threads`` and further numbers, given by name and default."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smaller data and fewer repetitions")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
     return parsed

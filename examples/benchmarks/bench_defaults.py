@@ -68,9 +68,9 @@ def evaluate(name: str, n_splits: int, max_samples: int) -> dict[str, tuple[floa
 
 def main() -> None:
     """Measure and print."""
-    options = arguments(__doc__)
+    options = arguments(__doc__, splits=10)
     names = ("yacht", "energy") if options.quick else UCI_NAMES
-    n_splits = 1 if options.quick else 10
+    n_splits = 1 if options.quick else options.splits
     print_setting(
         data=f"{len(names)} UCI sets, at most {MAX_SAMPLES} samples, {n_splits} 90/10 splits",
         error="RMSE over the standard deviation of the training target, ± standard error",

@@ -38,7 +38,7 @@ class Criterion(ABC):
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.name is not None:
+        if vars(cls).get("name") is not None:  # not that of a parent
             CRITERIA[cls.name] = cls
 
     @abstractmethod

@@ -87,7 +87,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         method="ec",
         compensation="auto",
         scope="global",
-        n_steps=10,
+        n_steps=5,
         schedule="geometric",
         output_metric="auto",
         prune_output_layer=True,

@@ -161,7 +161,10 @@ class NetworkMixin:
 
     def _sk_visual_block_(self):
         """The box of the HTML representation; says what was pruned."""
-        from sklearn.utils._repr_html.estimator import _VisualBlock
+        try:
+            from sklearn.utils._repr_html.estimator import _VisualBlock
+        except ImportError:  # scikit-learn 1.6
+            from sklearn.utils._estimator_html_repr import _VisualBlock
 
         name = type(self).__name__
         if hasattr(self, "sparsity_"):

@@ -80,7 +80,7 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
         method="ec",
         compensation="auto",
         scope="global",
-        n_steps=10,
+        n_steps=5,
         schedule="geometric",
         output_metric="auto",
         prune_output_layer=True,

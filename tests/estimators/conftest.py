@@ -77,9 +77,9 @@ def classification():
     return _classification_case()
 
 
-@pytest.fixture(params=[_regression_case, _classification_case], ids=["regressor", "classifier"])
+@pytest.fixture(params=["regressor", "classifier"])
 def case(request):
-    return request.param()
+    return _regression_case() if request.param == "regressor" else _classification_case()
 
 
 @pytest.fixture

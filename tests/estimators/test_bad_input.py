@@ -66,11 +66,16 @@ BAD_X = {
 }
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit", "prune", "refit", "predict"])
-@pytest.mark.parametrize("bad", BAD_X)
+@pytest.mark.parametrize(
+    "method, bad",
+    [
+        (method, bad)
+        for method in ("fit", "partial_fit", "prune", "refit", "predict")
+        for bad in BAD_X
+        if (method, bad) != ("fit", "one column less")  # other data may have another shape
+    ],
+)
 def test_bad_features(case, good, method, bad):
-    if method == "fit" and bad == "one column less":
-        return  # other data may have another shape
     change, message = BAD_X[bad]
     X = change(case.X)
     y = case.y[:0] if bad == "no rows" else case.y[: 1 if bad == "three dimensions" else None]
@@ -104,16 +109,20 @@ BAD_Y = {
 }
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit", "prune", "refit"])
-@pytest.mark.parametrize("kind, bad", [(kind, bad) for kind in BAD_Y for bad in BAD_Y[kind]])
-def test_bad_targets(case, good, method, kind, bad):
-    if kind == "regressor" and case.y.dtype.kind != "f":
-        pytest.skip("for regressors alone")
-    if kind == "classifier" and case.y.dtype.kind == "f":
-        pytest.skip("for classifiers alone")
-    if (method, bad) == ("prune", "missing"):
-        return  # targets are optional there
-    change, message = BAD_Y[kind][bad]
+@pytest.mark.parametrize(
+    "case, method, bad",
+    [
+        (kind, method, bad)
+        for kind in ("regressor", "classifier")
+        for method in ("fit", "partial_fit", "prune", "refit")
+        for bad in BAD_Y["both"] | BAD_Y[kind]
+        if (method, bad) != ("prune", "missing")  # targets are optional there
+    ],
+    indirect=["case"],
+)
+def test_bad_targets(case, good, method, bad):
+    kind = "regressor" if case.y.dtype.kind == "f" else "classifier"
+    change, message = (BAD_Y["both"] | BAD_Y[kind])[bad]
     with pytest.raises(DATA, match=message):
         getattr(good, method)(case.X, change(case.y))
 
@@ -246,12 +255,16 @@ BAD_PARAMETERS = [
     {"criterion__colour": "red"},
     {"module": NoLinear},
     {"module": Tied},
-    {"class_weight": "fair"},
-    {"class_weight": {0: 1.0, 1: -1.0, 2: 1.0}},
-    {"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}},
-    {"class_weight": {0: 1.0, 7: 1.0}},
-    {"normalize_y": "yes"},
 ]
+BAD_OF_ONE = {
+    "regressor": [{"normalize_y": "yes"}],
+    "classifier": [
+        {"class_weight": "fair"},
+        {"class_weight": {0: 1.0, 1: -1.0, 2: 1.0}},
+        {"class_weight": {0: 0.0, 1: 0.0, 2: 0.0}},
+        {"class_weight": {0: 1.0, 7: 1.0}},
+    ],
+}
 FACTS = {  # what the message must say where the name of the parameter is not the point
     "NoLinear": r"no prunable layer.*torch\.nn\.Linear",
     "Tied": r"'a' and 'b' share one weight",
@@ -270,33 +283,46 @@ def message_for(parameters):
     return next((FACTS[text] for text in texts if text in FACTS), rf"(?i){name}")
 
 
-@pytest.mark.parametrize("parameters", BAD_PARAMETERS, ids=str)
+def bad_parameters(wanted):
+    return pytest.mark.parametrize(
+        "case, parameters",
+        [
+            (kind, parameters)
+            for kind, own in BAD_OF_ONE.items()
+            for parameters in BAD_PARAMETERS + own
+            if wanted(parameters)
+        ],
+        indirect=["case"],
+        ids=str,
+    )
+
+
+@bad_parameters(lambda parameters: True)
 def test_bad_parameters(case, epoch_counter, parameters):
-    if any(name not in case.make().get_params() for name in parameters if "__" not in name):
-        pytest.skip("for the other estimator alone")
     estimator = case.make(callbacks=[("counter", epoch_counter)], **parameters)
     state = set(vars(estimator))
-    for method in ("fit", "partial_fit"):
-        if method == "partial_fit" and {"scope", "module"} & set(parameters):
-            continue  # they matter when it comes to pruning
-        with pytest.raises(DATA, match=message_for(parameters)):
-            getattr(estimator, method)(case.X, case.y)
+    with pytest.raises(DATA, match=message_for(parameters)):
+        estimator.fit(case.X, case.y)
     assert epoch_counter.began == 0, "it trained before it failed"
     assert set(vars(estimator)) == state
 
 
 @pytest.mark.parametrize(
-    "parameters",
-    [
-        parameters
-        for parameters in BAD_PARAMETERS
-        if not any("__" in name for name in parameters) and "module" not in parameters
-    ],
-    ids=str,
+    "parameters", [{"lr": -1.0}, {"optimiser__lr": 0.1}, {"hidden_layer_sizes": (0,)}], ids=str
 )
+@pytest.mark.parametrize("method", ["partial_fit", "refit", "prune"])
+def test_every_method_looks_at_the_parameters(case, good, method, parameters):
+    vars(good).update(parameters)
+    try:
+        with pytest.raises(DATA, match=message_for(parameters)):
+            getattr(good, method)(case.X, case.y)
+    finally:
+        vars(good).pop("optimiser__lr", None)
+
+
+# a component is made anew as soon as it is set, so its mistakes come earlier
+@bad_parameters(lambda parameters: not any("__" in name or name == "module" for name in parameters))
 def test_bad_parameters_leave_the_fitted_network(case, good, parameters):
-    if any(name not in good.get_params(deep=False) for name in parameters):
-        return
     good.set_params(**parameters)
     with pytest.raises(DATA, match=message_for(parameters)):
         good.fit(case.X, case.y)
@@ -364,14 +390,16 @@ def test_an_epoch_without_a_batch(case, slow, every_batch):
 # -- before fit -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["predict", "score", "prune", "refit", "predict_proba"])
+@pytest.mark.parametrize("method", ["predict", "score", "prune", "refit"])
 def test_before_fit(case, method):
-    if method == "predict_proba" and case.y.dtype.kind == "f":
-        assert not hasattr(case.make(), "predict_proba")
-        return
-    arguments = (case.X, case.y)[: 1 if method.startswith("predict") else 2]
+    arguments = (case.X, case.y)[: 1 if method == "predict" else 2]
     with pytest.raises(NotFittedError, match=f"This {case.kind.__name__} is not fitted; call fit"):
         getattr(case.make(), method)(*arguments)
+
+
+def test_probabilities_before_fit(classification):
+    with pytest.raises(NotFittedError, match="This PrunedMLPClassifier is not fitted; call fit"):
+        classification.make().predict_proba(classification.X)
 
 
 @pytest.mark.parametrize("name", ["masks_", "sparsity_", "classes_", "n_features_in_", "module_"])

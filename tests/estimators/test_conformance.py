@@ -18,9 +18,8 @@ SMALL = {
 }
 VARIANTS = [
     {},  # as it comes
-    SMALL | {"method": "magnitude", "early_stopping": True},
-    SMALL | {"dtype": "float64", "early_stopping": False, "refit_strategy": "rewind"},
-    SMALL | {"early_stopping": False, "refit_strategy": "none"},
+    SMALL | {"early_stopping": True, "refit_strategy": "none"},
+    SMALL | {"method": "magnitude", "dtype": "float64", "refit_strategy": "rewind"},
 ]
 
 

@@ -46,16 +46,6 @@ def test_the_row_of_the_pruning_says_what_was_asked_and_what_was_done(case):
     assert row["sparsity"] == estimator.sparsity_
 
 
-def test_rewinding_starts_with_the_first_loss(case):
-    # all weights of the output start at zero, so both phases start with the same loss
-    estimator = case.fit(
-        max_epochs=1, refit_epochs=1, refit_strategy="rewind", batch_size=-1,
-        module__zero_output=True,
-    )  # fmt: skip
-    dense, refit = (row["train_loss"] for row in estimator.history if row["phase"] != "prune")
-    assert refit == pytest.approx(dense, rel=1e-6)
-
-
 class Recorder(Callback):
     def __init__(self):
         self.events = []
@@ -353,6 +343,14 @@ def test_rewinding_starts_from_the_initial_weights(case):
         assert torch.equal(layer.weight, torch.where(mask, first.weight, 0.0))
         assert torch.equal(layer.bias, first.bias)
     assert any(not mask.all() for mask in rewound.masks_.values())
+
+
+def test_a_rewound_network_is_masked_before_its_first_batch(case):
+    settings = {"refit_strategy": "rewind", "module__zero_output": False, "batch_size": -1}
+    start = case.fit(refit_epochs=0, **settings)
+    trained = case.fit(refit_epochs=1, **settings)
+    network = start.module_.double()
+    assert trained.history[-1]["train_loss"] == pytest.approx(own_loss(case, network), rel=1e-5)
 
 
 @pytest.mark.parametrize("start", ["fit", "partial_fit"])

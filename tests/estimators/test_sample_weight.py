@@ -91,7 +91,7 @@ def test_the_score_is_weighted(case):
 
 # -- classes --------------------------------------------------------------------------------------
 
-CLASS_WEIGHTS = ["balanced", {0: 1.0, 1: 5.0, 2: 0.2}, {1: 3.0}]
+CLASS_WEIGHTS = ["balanced", {0: 1.0, 1: 5.0, 2: 0.2}, {1: 3.0}, {0: 0.0}]
 
 
 @pytest.mark.parametrize("class_weight", CLASS_WEIGHTS, ids=str)

@@ -288,7 +288,9 @@ class TestLosses:
             weighted_loss(criterion, torch.zeros(3, 2), torch.zeros(3, 5), torch.ones(3))
         assert criterion.reduction == "mean"
 
-    @pytest.mark.parametrize("criterion", [nn.MSELoss(reduction="sum"), F.mse_loss], ids=str)
+    @pytest.mark.parametrize(
+        "criterion", [nn.MSELoss(reduction="sum"), F.mse_loss], ids=["sum", "function"]
+    )
     def test_weights_need_a_mean(self, criterion):
         with pytest.raises(ValueError, match=r"sample_weight needs .*reduction=.*fit without"):
             weighted_loss(criterion, torch.zeros(3, 1), torch.zeros(3, 1), torch.ones(3))
