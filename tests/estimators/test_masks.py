@@ -83,6 +83,55 @@ def test_a_weight_that_is_gone_has_no_influence(regression, optimizer, count_rev
     assert sum(int((~mask).sum()) for mask in estimator.masks_.values()) == round(0.8 * 96)
 
 
+class Times(nn.Module):
+    def __init__(self, mask):
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight):
+        return weight * self.mask
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["fast", "every_batch"])
+@pytest.mark.parametrize(
+    "optimizer, parameters",
+    [
+        (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (torch.optim.Adam, {}),
+        (torch.optim.AdamW, {"weight_decay": 0.1}),
+        (torch.optim.LBFGS, {"max_iter": 4}),
+    ],
+)
+def test_the_refit_is_training_of_what_is_left(
+    regression, optimizer, parameters, slow, every_batch
+):
+    """The same steps, taken by torch alone on weights that are multiplied by their masks."""
+    settings = {f"optimizer__{name}": value for name, value in parameters.items()}
+    settings |= {"optimizer": optimizer, "dtype": "float64", "batch_size": -1}
+    settings |= {"lr_schedule": "constant", "refit_lr": 0.02}
+    refitted = regression.fit(
+        refit_epochs=5, callbacks=[("every", every_batch)] if slow else None, **settings
+    )
+    network = regression.fit(refit_strategy="none", **settings).module_
+    for name, mask in refitted.masks_.items():
+        layer = network.get_submodule(name)
+        nn.utils.parametrize.register_parametrization(layer, "weight", Times(mask))
+    mean, scale = regression.y.mean(), regression.y.std()
+    X, y = torch.from_numpy(regression.X), torch.from_numpy((regression.y - mean) / scale)
+    steps = optimizer(network.parameters(), lr=0.02, **parameters)
+
+    def loss():
+        steps.zero_grad()
+        value = nn.functional.mse_loss(network(X)[:, 0], y)
+        value.backward()
+        return value
+
+    for _ in range(5):
+        steps.step(loss)
+    expected = network(X)[:, 0].detach().numpy() * scale + mean
+    np.testing.assert_allclose(refitted.predict(regression.X), expected, rtol=1e-8)
+
+
 CHANGES = {
     "partial_fit": lambda estimator, X, y: estimator.partial_fit(X, y),
     "refit": lambda estimator, X, y: estimator.refit(X, y),
