@@ -77,8 +77,8 @@ class DataMixin:
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         y = self._check_targets(y, reset=reset, classes=classes)
-        X, y, sample_weight = drop_zero_weights(X, y, sample_weight)
         sample_weight = self._with_class_weight(y, sample_weight)
+        X, y, sample_weight = drop_zero_weights(X, y, sample_weight)
         X = _to_dtype(X, dtype)
         if self.dataset == "auto" and len(X) <= self._batch_size(len(X)):
             X, y, sample_weight = merge_equal_rows(X, y, sample_weight)
