@@ -229,6 +229,7 @@ def test_the_report_tells_the_losses_and_the_weights_of_each_layer(case, batch_s
     ],
     ids=str,
 )
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
 def test_pruning_again_starts_from_the_dense_weights(case, changes, assert_same_weights):
     estimator = case.fit()
     parameters, n_rows = estimator.get_params(deep=False), len(estimator.history)
@@ -241,6 +242,7 @@ def test_pruning_again_starts_from_the_dense_weights(case, changes, assert_same_
     assert estimator.get_params(deep=False) == parameters
 
 
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
 def test_pruning_twice_is_pruning_once(case, assert_same_weights):
     estimator = case.fit()
     estimator.prune(pruning_ratio=0.9).prune(pruning_ratio=0.3)
@@ -370,6 +372,7 @@ def test_a_ratio_of_zero_keeps_the_dense_network(case, assert_same_weights):
     assert_same_weights(estimator.module_, estimator.dense_module_)
 
 
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
 def test_fit_forgets_the_former_life(case, assert_same_weights):
     estimator = case.fit()
     estimator.prune(pruning_ratio=0.9).refit(case.X, case.y).partial_fit(case.X, case.y)

@@ -174,6 +174,7 @@ def test_a_copy_trains_on_like_the_original(case, copied, assert_same_weights):
 @pytest.mark.parametrize(
     "callback", [EarlyStopping, Checkpoint], ids=["EarlyStopping", "Checkpoint"]
 )
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
 def test_a_callback_that_loads_weights_revives_none(case, callback, tmp_path, count_revived):
     # the dense network is better than the pruned one, and both callbacks want the best
     if callback is Checkpoint:

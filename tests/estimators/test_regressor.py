@@ -107,6 +107,7 @@ def test_a_constant_is_predicted_with_a_warning(regression, constant, batch_size
     np.testing.assert_allclose(estimator.predict(3.0 * regression.X), constant, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
 def test_one_constant_output_does_not_disturb_the_others(regression):
     y = np.column_stack([regression.y, np.full(len(regression.X), 7.1)])
     with pytest.warns(UserWarning, match="y is constant in 1 of 2 outputs"):

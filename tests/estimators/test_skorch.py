@@ -399,6 +399,7 @@ def softmax_net(seed=0):
 
 
 @pytest.mark.parametrize("method", ["ec", "magnitude", "gradient", "taylor"])
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
 def test_probabilities_and_nll_are_logits_and_cross_entropy(classification, method):
     logits, probabilities = softmax_net()
     settings = {"dtype": "float64", "method": method, "output_metric": "identity"}
