@@ -159,6 +159,7 @@ def collect(
     for_sensitivities = any(statistic.needs_sensitivities for statistic in statistics)
     for_gradient = any(statistic.needs_loss_gradient for statistic in statistics)
     weights = [layer.weight for layer in layers.values()]
+    memory: list[Tensor] = []
     flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     try:
         for parameter, _ in flags:
@@ -177,7 +178,10 @@ def collect(
                         f"layers to prune with layers=[...]."
                     )
                 points = [record.pre_activations[name] for name in layers]
-                s = sensitivities(outputs, points, metric(outputs)) if for_sensitivities else None
+                s = None
+                if for_sensitivities:
+                    memory = memory or [torch.empty_like(z) for z in points]  # first batch: largest
+                    s = sensitivities(outputs, points, metric(outputs), memory)
                 g = (
                     _summed_gradient(loss, outputs, y, sample_weight, weights)
                     if for_gradient

@@ -167,7 +167,10 @@ def output_tensor(outputs, n_samples: int) -> Tensor:
 
 
 def sensitivities(
-    outputs: Tensor, pre_activations: Sequence[Tensor], seeds: Iterable[Tensor]
+    outputs: Tensor,
+    pre_activations: Sequence[Tensor],
+    seeds: Iterable[Tensor],
+    out: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """Squared output sensitivity of every unit, ``s_i(x) = g_i(x)ᵀ M(x) g_i(x)``.
 
@@ -178,23 +181,30 @@ def sensitivities(
         The points of the graph at which to differentiate.
     seeds : iterable of tensors of shape (n_samples, n_outputs)
         The rows of a square root of the output metric ``M``.
+    out : sequence of tensors of shape (at least n_samples, n_out), default=None
+        Memory to write the result into, such as that of a batch before.
 
     Returns
     -------
     list of tensors of shape (n_samples, n_out)
     """
-    totals: list[Tensor | None] = [None] * len(pre_activations)
+    if out is None:
+        out = [torch.empty_like(z) for z in pre_activations]
+    totals = [memory[: len(outputs)] for memory in out]
+    written = [False] * len(totals)
     for seed in seeds:
         grads = torch.autograd.grad(
             outputs, pre_activations, seed, retain_graph=True, allow_unused=True
         )
         for i, grad in enumerate(grads):
-            if grad is not None:
-                totals[i] = grad.square() if totals[i] is None else totals[i].addcmul_(grad, grad)
-    return [
-        torch.zeros_like(z) if total is None else total
-        for z, total in zip(pre_activations, totals, strict=True)
-    ]
+            if grad is None:
+                continue
+            if written[i]:
+                totals[i].addcmul_(grad, grad)
+            else:
+                torch.mul(grad, grad, out=totals[i])
+                written[i] = True
+    return [t if done else t.zero_() for t, done in zip(totals, written, strict=True)]
 
 
 def identity_metric(outputs: Tensor) -> Iterable[Tensor]:

@@ -91,38 +91,27 @@ class SensitivityMoments(Statistic):
     def __init__(self, layer: nn.Linear):
         self.total_weight = 0.0
         self._merged: tuple[Tensor, Tensor, Tensor] | None = None
-        self._block: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
-        self._batches = 0
+        self._block: _Block | None = None
         self._shape = layer.weight.shape
 
     def update(self, batch: LayerBatch) -> None:
         sensitivities = batch.sensitivities
         if batch.weights is not None:
             sensitivities = sensitivities * batch.weights[:, None]
-        if self._batches == self._BATCHES_PER_BLOCK:
+        if self._block is not None and self._block.n_batches == self._BATCHES_PER_BLOCK:
             self._close_block()
         if self._block is None:
-            zeros = sensitivities.new_zeros(self._shape, dtype=torch.float64)
-            self._block = (
-                _centre(batch.inputs, sensitivities),
-                zeros[:, 0].clone(),
-                zeros,
-                zeros.clone(),
-            )
-        centre, total, first, second = self._block
-        centred = batch.inputs - centre
-        total += sensitivities.sum(0)
-        first += sensitivities.t() @ centred
-        second += sensitivities.t() @ centred.square_()
-        self._batches += 1
+            self._block = _Block(batch.inputs, sensitivities)
+        self._block.add(batch.inputs, sensitivities)
         self.total_weight += batch.total_weight
 
     def _close_block(self) -> None:
         """Turn the block's sums about its centre into moments and merge them."""
         if self._block is None:
             return
-        centre, total, first, second = self._block
-        self._block, self._batches = None, 0
+        centre, total = self._block.centre, self._block.total
+        first, second = self._block.sums
+        self._block = None
         offset = first / torch.where(total > 0, total, 1.0)[:, None]
         scatter = second.addcmul_(first, offset, value=-1.0).clamp_min_(0.0)
         self._merge((total, offset.add_(centre), scatter))
@@ -169,11 +158,52 @@ class SensitivityMoments(Statistic):
         return self.moments[2]
 
 
-def _centre(inputs: Tensor, sensitivities: Tensor) -> Tensor:
-    """A point near the inputs that count: their mean weighted by the summed sensitivities."""
-    weights = sensitivities.sum(1)
-    total = weights.sum()
-    return weights @ inputs / total if total > 0 else torch.zeros_like(inputs[0])
+class _Block:
+    """Sums over some batches of powers of the inputs about a centre.
+
+    The arrays of one batch are kept for the next: on small networks taking fresh memory from the
+    operating system costs more than the arithmetic done in it.
+
+    Attributes
+    ----------
+    centre : tensor of shape (n_in,)
+        A point near the inputs that count: their mean weighted by the summed sensitivities.
+    total : float64 tensor of shape (n_out,)
+        Sum of the sensitivities.
+    sums : float64 tensor of shape (2, n_out, n_in)
+        Sums of sensitivity times the centred input, and times its square.
+    """
+
+    def __init__(self, inputs: Tensor, sensitivities: Tensor):
+        n_in, n_out = inputs.shape[1], sensitivities.shape[1]
+        weights = sensitivities.sum(1)
+        total = weights.sum()
+        self.centre = weights @ inputs / total if total > 0 else torch.zeros_like(inputs[0])
+        self.total = sensitivities.new_zeros(n_out, dtype=torch.float64)
+        self.sums = sensitivities.new_zeros((2, n_out, n_in), dtype=torch.float64)
+        self.n_batches = 0
+        self._powers = torch.empty_like(inputs)
+        self._few_inputs = n_in < n_out  # BLAS is fastest with the short side first
+        shape = (n_in, n_out) if self._few_inputs else (n_out, n_in)
+        self._product = sensitivities.new_empty(shape)
+        self._product64 = sensitivities.new_empty(shape, dtype=torch.float64)
+
+    def add(self, inputs: Tensor, sensitivities: Tensor) -> None:
+        """Add a batch."""
+        if len(inputs) > len(self._powers):
+            self._powers = torch.empty_like(inputs)
+        powers = torch.sub(inputs, self.centre, out=self._powers[: len(inputs)])
+        self.total += sensitivities.sum(0)
+        for power, total in enumerate(self.sums, start=1):
+            if power == 2:
+                powers.square_()
+            if self._few_inputs:
+                torch.mm(powers.t(), sensitivities, out=self._product)
+            else:
+                torch.mm(sensitivities.t(), powers, out=self._product)
+            product = self._product64.copy_(self._product)
+            total += product.t() if self._few_inputs else product
+        self.n_batches += 1
 
 
 class LossGradient(Statistic):
