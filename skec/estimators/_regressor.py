@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from ._lifecycle import AUTO, PrunedMLPMixin
 
 _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
 _EARLY = 0.6  # part of the dense epochs
+_TARGETS = "skec.targets"  # where a file has their scale; the dot keeps it off modules' names
 
 
 @documented(
@@ -210,6 +212,33 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
     def _target_scale(self):
         return getattr(self, "y_mean_", np.zeros(1)), getattr(self, "y_scale_", np.ones(1))
 
+    def save_params(
+        self,
+        f_params=None,
+        f_optimizer=None,
+        f_criterion=None,
+        f_history=None,
+        use_safetensors=False,
+        **kwargs,
+    ) -> None:
+        """Save weights and history, as skorch's method of this name.
+
+        The scale of the targets goes with the weights, so that ``load_params`` brings back
+        predictions in the units of ``y``.
+        """
+        self._tensors_alone = use_safetensors
+        try:
+            super().save_params(
+                f_params, f_optimizer, f_criterion, f_history, use_safetensors, **kwargs
+            )
+        finally:
+            del self._tensors_alone
+
+    def _get_module(self, name, msg):
+        """What ``save_params`` and ``load_params`` ask for a state and give one."""
+        module = super()._get_module(name, msg)
+        return _WithTargetScale(module, self) if name == "module_" else module
+
     def _loss(self, outputs, targets, weights):
         return super()._loss(outputs.reshape(targets.shape), targets, weights)
 
@@ -239,3 +268,45 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+class _WithTargetScale:
+    """The network of a regressor, as far as files are concerned: its state has the scale of y.
+
+    The scale is kept beside the weights, where ``load_state_dict`` of a module does not look, so
+    that the file stays one that the module alone can load. Safetensors has no such place; there
+    the scale is one more pair of tensors.
+    """
+
+    names = ("y_mean_", "y_scale_")
+
+    def __init__(self, module, estimator):
+        self.module, self.estimator = module, estimator
+
+    def state_dict(self):
+        state = self.module.state_dict()
+        known = vars(self.estimator)
+        scale = {name: known[name].tolist() for name in self.names if name in known}
+        metadata = getattr(state, "_metadata", {})
+        state = OrderedDict(state)
+        if known.get("_tensors_alone"):
+            for name, value in scale.items():
+                state[f"{_TARGETS}.{name}"] = torch.tensor(value, dtype=torch.float64)
+        elif scale:
+            metadata = metadata | {_TARGETS: scale}
+        state._metadata = metadata
+        return state
+
+    def load_state_dict(self, state):
+        metadata = getattr(state, "_metadata", {})
+        scale = metadata.get(_TARGETS, {})
+        state = OrderedDict(state)
+        state._metadata = metadata
+        for name in self.names:
+            value = state.pop(f"{_TARGETS}.{name}", None)
+            if value is not None:
+                scale = scale | {name: value.tolist()}
+        self.module.load_state_dict(state)
+        if "_phase_" not in vars(self.estimator):  # in training the targets are scaled already
+            for name, value in scale.items():
+                setattr(self.estimator, name, np.asarray(value, dtype=np.float64))

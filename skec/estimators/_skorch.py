@@ -7,6 +7,7 @@ parameters alone; the state has class-level defaults and comes to life in ``init
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import ClassVar
 
 from sklearn.base import BaseEstimator
@@ -120,6 +121,33 @@ class SkorchStateMixin:
 
     def on_prune_end(self, net, X=None, y=None, result=None, **kwargs) -> None:
         """Called after the network was pruned, with the :class:`skec.PruningResult`."""
+
+    def load_params(self, *args, **kwargs) -> None:
+        """Load weights and history, as skorch's method of this name.
+
+        On a pruned network removed weights stay exactly zero, whatever the file says.
+        """
+        try:
+            super().load_params(*args, **kwargs)
+        finally:  # of a file that does not fit, torch loads the layers that do
+            self._mask_loaded_weights()
+
+    def _mask_loaded_weights(self) -> None:
+        masked = self._masked_weights() if self.initialized_ else None
+        if masked is not None:
+            pairs = zip(masked.parameters, masked.removed, strict=True)
+            revived = sum(int(parameter[removed].count_nonzero()) for parameter, removed in pairs)
+            masked.apply()
+            if revived and "_phase_" not in vars(self):
+                warnings.warn(
+                    f"{revived} weights of the file were left out: the present network was pruned "
+                    f"there, and removed weights stay zero. Load the file into a new estimator to "
+                    f"have them.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+        if hasattr(self, "n_parameters_"):
+            self._count_parameters()
 
     def check_data(self, X, y=None) -> None:
         """Data are checked before anything starts."""

@@ -1,7 +1,9 @@
 """What a net of skorch can do, these estimators can do."""
 
 import copy
+import io
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from skorch.callbacks import (
     EpochScoring,
     Freezer,
     GradientNormClipping,
+    LoadInitState,
     LRScheduler,
 )
 from torch import nn
@@ -267,17 +270,107 @@ def test_initialising_needs_to_know_the_shape(case):
         case.make(module__n_features=5).initialize()
 
 
-def test_saved_weights_give_the_same_predictions(case, tmp_path):
-    """The files hold the network; the scale of the targets takes a pickle."""
-    regression = case.y.dtype.kind == "f"
-    settings = {"module__n_features": 5, "module__n_outputs": 1 if regression else 3}
-    settings |= {"normalize_y": False} if regression else {}
-    saved = case.fit(**settings)
-    saved.save_params(f_params=tmp_path / "net.pt", f_history=tmp_path / "history.json")
-    loaded = case.make(**settings).initialize()
-    loaded.load_params(f_params=tmp_path / "net.pt", f_history=tmp_path / "history.json")
+def saved_and_new(case, **settings):
+    """A fitted estimator, and a new one whose network has its shape."""
+    shape = {"module__n_features": 5, "module__n_outputs": 1 if case.y.dtype.kind == "f" else 3}
+    return case.fit(**shape, **settings), case.make(**shape, **settings).initialize()
+
+
+def safetensors(use):
+    if use:
+        pytest.importorskip("safetensors")
+    return {"use_safetensors": use}
+
+
+@pytest.mark.parametrize("use_safetensors", [False, True])
+def test_saved_weights_give_the_same_predictions(case, tmp_path, use_safetensors):
+    files = {"f_params": tmp_path / "net", "f_history": tmp_path / "history.json"}
+    files |= safetensors(use_safetensors)
+    saved, loaded = saved_and_new(case)
+    saved.save_params(**files)
+    loaded.load_params(**files)
     np.testing.assert_array_equal(case.outputs(loaded), case.outputs(saved))
     assert loaded.history == saved.history
+
+
+@pytest.mark.parametrize("use_safetensors", [False, True])
+def test_a_file_has_the_scale_of_the_targets(regression, use_safetensors):
+    """Also where the loading estimator has another one, or none, and for several targets."""
+    regression.y = np.column_stack([regression.y, 1e6 * regression.y**2])
+    saved = regression.fit()
+    other = regression.make().fit(regression.X, regression.y / 7)
+    plain = regression.fit(normalize_y=False, max_epochs=1)
+    for loaded in (other, plain):
+        del loaded.masks_
+        file = io.BytesIO()
+        saved.save_params(f_params=file, **safetensors(use_safetensors))
+        file.seek(0)
+        loaded.load_params(f_params=file, **safetensors(use_safetensors))
+        np.testing.assert_array_equal(loaded.predict(regression.X), saved.predict(regression.X))
+
+
+def test_a_loaded_network_is_trained_on_in_its_units(regression, tmp_path, assert_same_weights):
+    saved, loaded = saved_and_new(regression, pruning_ratio=0.0, refit_strategy="none")
+    saved.save_params(tmp_path / "net.pt")
+    loaded.load_params(tmp_path / "net.pt")
+    loaded.partial_fit(regression.X, regression.y)
+    np.testing.assert_array_equal(loaded.y_scale_, saved.y_scale_)
+    assert loaded.history[-1]["train_loss"] < saved.history[0]["train_loss"] < 1.5
+
+
+def test_a_file_is_a_state_of_the_module(regression, tmp_path):
+    """Torch loads it with no word about targets; files of other nets load, in their units."""
+    saved, loaded = saved_and_new(regression)
+    before = list(saved.module_.state_dict())
+    saved.save_params(f_params=tmp_path / "net.pt")
+    state = torch.load(tmp_path / "net.pt", weights_only=True)
+    assert list(state) == before == list(saved.module_.state_dict())
+    network = copy.deepcopy(loaded.module_)
+    network.load_state_dict(state, strict=True)
+    torch.save(dict(network.state_dict()), tmp_path / "other.pt")
+    loaded.load_params(f_params=tmp_path / "other.pt")
+    X = torch.from_numpy(regression.X).float()
+    expected = network(X)[:, 0].detach().numpy()
+    np.testing.assert_allclose(loaded.predict(regression.X), expected, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.* weights of the file were left out:UserWarning")
+def test_a_file_that_does_not_fit_changes_neither_scale_nor_mask(
+    regression, tmp_path, count_revived
+):
+    """Torch loads the layers that fit before it says that others do not."""
+    regression.fit(hidden_layer_sizes=(16, 3)).save_params(f_params=tmp_path / "net.pt")
+    estimator = regression.make().fit(regression.X, 3 * regression.y)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        estimator.load_params(f_params=tmp_path / "net.pt")
+    assert estimator.y_scale_ == pytest.approx(3 * regression.y.std())
+    assert count_revived(estimator) == 0
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_weights_loaded_in_training_are_in_units_of_the_new_targets(
+    regression, tmp_path, every_batch, slow
+):
+    checkpoint = Checkpoint(dirname=tmp_path, monitor=None)
+    regression.fit(callbacks=[checkpoint])
+    callbacks = [LoadInitState(checkpoint)] + [every_batch] * slow
+    estimator = regression.make(callbacks=callbacks, max_epochs=20)
+    estimator.fit(regression.X, 1000 * regression.y)
+    assert estimator.y_scale_ == pytest.approx(1000 * regression.y.std())
+    assert estimator.score(regression.X, 1000 * regression.y) > 0.5
+
+
+@pytest.mark.parametrize("use_safetensors", [False, True])
+def test_a_loaded_file_revives_no_weight(case, tmp_path, use_safetensors, count_revived):
+    files = {"f_params": tmp_path / "net"} | safetensors(use_safetensors)
+    case.fit(pruning_ratio=0.0, refit_strategy="none").save_params(**files)
+    estimator = case.fit()
+    left = estimator.n_nonzero_parameters_
+    removed = sum(int((~mask).sum()) for mask in estimator.masks_.values())
+    with pytest.warns(UserWarning, match=rf"^{removed} weights of the file were left out"):
+        estimator.load_params(**files)
+    assert count_revived(estimator) == 0
+    assert estimator.n_nonzero_parameters_ == left
 
 
 def test_weights_can_be_put_back(case, tmp_path):
@@ -287,7 +380,9 @@ def test_weights_can_be_put_back(case, tmp_path):
     estimator.save_params(**names)
     estimator.partial_fit(case.X, case.y)
     assert (case.outputs(estimator) != before).any()
-    estimator.load_params(**names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.load_params(**names)
     np.testing.assert_array_equal(case.outputs(estimator), before)
 
 
