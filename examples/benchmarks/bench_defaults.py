@@ -1,7 +1,7 @@
 """Test error and time of the defaults on the UCI regression sets, against other MLPs.
 
-With pytabkit installed (``pip install pytabkit``) RealMLP-TD is trained beside them; without it, the
-table shows its errors measured before, on other splits.
+With pytabkit installed (``pip install pytabkit``) RealMLP-TD is trained beside them; without it,
+the table shows its errors measured before, on other splits.
 """
 
 from __future__ import annotations

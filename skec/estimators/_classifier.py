@@ -91,7 +91,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         schedule="geometric",
         output_metric="auto",
         prune_output_layer=True,
-        calibration_samples=4096,
+        calibration_samples=1024,
         calibration_batch_size=512,
         refit_epochs=None,
         refit_lr=None,

@@ -33,7 +33,7 @@ from ._parameters import (
 from ._phase import PhaseMixin
 from ._skorch import SkorchStateMixin
 
-_REPORT_SAMPLES = 1024  # calibration samples on which the report's losses are measured
+_REPORT_SAMPLES = 512  # calibration samples on which the report's losses are measured
 
 # What "auto" does, for the documentation.
 AUTO = {

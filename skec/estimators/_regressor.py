@@ -86,7 +86,7 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
         schedule="geometric",
         output_metric="auto",
         prune_output_layer=True,
-        calibration_samples=4096,
+        calibration_samples=1024,
         calibration_batch_size=512,
         refit_epochs=None,
         refit_lr=None,
