@@ -55,7 +55,12 @@ def states(net):
     return [p.detach().clone() for p in net.module_.parameters()]
 
 
-@parametrize_with_checks([ECPruner(PrunedMLPRegressor()), ECPruner(PrunedMLPClassifier())])
+QUICK = {"hidden_layer_sizes": (16,), "lr": 0.03, "max_epochs": 10, "refit_epochs": 10}
+
+
+@parametrize_with_checks(
+    [ECPruner(PrunedMLPRegressor(**QUICK)), ECPruner(PrunedMLPClassifier(**QUICK))]
+)
 def test_conformance(estimator, check):
     check(estimator)
 
