@@ -57,7 +57,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
                         torch._fused_adamw_
                         if group.get(
                             "decoupled_weight_decay",
-                            type(optimizer) is torch.optim.AdamW,
+                            isinstance(optimizer, torch.optim.AdamW),
                         )
                         else torch._fused_adam_,
                         [p.detach() for p in params],

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from sklearn import config_context
 from sklearn.exceptions import UnsetMetadataPassedError
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -145,9 +147,12 @@ def test_weights_are_routed_through_a_pipeline_and_a_search(case):
     with config_context(enable_metadata_routing=True):
         net = case.make().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         scaler = StandardScaler().set_fit_request(sample_weight=False)
-        search = GridSearchCV(
-            Pipeline([("scaler", scaler), ("net", net)]), {"net__pruning_ratio": [0.2, 0.6]}, cv=2
-        )
+        scorer = None
+        if Version(sklearn.__version__) < Version("1.8"):  # pipelines pass score no weights
+            scorer = get_scorer("r2" if case.y.dtype.kind == "f" else "accuracy")
+            scorer = scorer.set_score_request(sample_weight=True)
+        pipeline = Pipeline([("scaler", scaler), ("net", net)])
+        search = GridSearchCV(pipeline, {"net__pruning_ratio": [0.2, 0.6]}, cv=2, scoring=scorer)
         search.fit(case.X, case.y, sample_weight=WEIGHTS)
     scaled = StandardScaler().fit_transform(case.X)
     by_hand = case.make(**{"pruning_ratio": search.best_params_["net__pruning_ratio"]})
