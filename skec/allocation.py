@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-SCOPES = ("global", "layer", "row")
+from .criteria.lamp import lamp_scores
+
+SCOPES = ("global", "layer", "row", "erdos_renyi", "lamp")
 
 
 def allocate(
     scores: Mapping[str, Tensor],
     ratio: float,
     scope: str = "global",
+    weights: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Keep the highest scores.
 
@@ -23,15 +27,28 @@ def allocate(
         Minus infinity marks a weight that is already gone.
     ratio : float
         Fraction of the weights to remove, in [0, 1).
-    scope : {"global", "layer", "row"}, default="global"
-        Whether weights compete over the whole network, in their layer or in their row (the
-        incoming weights of one unit).
+    scope : str, default="global"
+        Where weights compete: over the whole network (``"global"``), in their layer (``"layer"``,
+        ``"erdos_renyi"``, ``"lamp"``), in their row, the incoming weights of one unit (``"row"``),
+        or among ``m`` consecutive inputs of a unit, of which n are kept (``"2:4"`` and so on).
+        The layers share the ratio (``"layer"``), or those with few weights for their units keep
+        more (``"erdos_renyi"``), or those in which the large weights stand out keep fewer
+        (``"lamp"``).
+    weights : mapping of layer name to tensor of shape (n_out, n_in), default=None
+        The weights of the dense network, needed by ``"lamp"``.
 
     Returns
     -------
     dict of layer name to bool tensor
         True marks a kept weight. The number removed is the ratio times the number of weights,
-        rounded, and no layer loses its last weight as long as another can give one instead.
+        rounded, and no layer loses its last weight as long as another can give one instead. With
+        ``"n:m"`` the pattern takes the place of the number as the ratio comes to 1 − n/m.
+
+    References
+    ----------
+    Erdős–Rényi: Mocanu et al., "Scalable training of artificial neural networks with adaptive
+    sparse connectivity", Nature Communications 2018. LAMP: Lee et al., ICLR 2021. N:m: Mishra et
+    al., "Accelerating sparse deep neural networks", arXiv:2104.08378.
 
     Examples
     --------
@@ -39,16 +56,20 @@ def allocate(
     >>> scores = {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([[3.0, 4.0]])}
     >>> allocate(scores, 0.5)
     {'a': tensor([[False,  True]]), 'b': tensor([[False,  True]])}
+    >>> allocate({"a": torch.tensor([[4.0, 3.0, 2.0, 1.0]])}, 0.5, "2:4")
+    {'a': tensor([[ True,  True, False, False]])}
     """
     if scope == "global":
         return _allocate_whole(scores, ratio)
+    pattern = n_of_m(scope)
+    if pattern is not None:
+        n_removed = round(ratio * pattern[1])
+        return {name: _keep_of_groups(score, n_removed, *pattern) for name, score in scores.items()}
     gone = {name: score.isneginf() for name, score in scores.items()}
-    sizes = [score.numel() for score in scores.values()]
-    total = round(ratio * sum(sizes))
-    counts = split_count(total, sizes, [int(mask.sum()) for mask in gone.values()])
+    counts = _counts_per_layer(scores, ratio, scope, weights, gone)
     masks = {}
     for (name, score), count in zip(scores.items(), counts, strict=True):
-        if scope == "layer":
+        if scope != "row":
             masks[name] = _keep_highest(score, count)
         else:
             row_sizes = [score.shape[1]] * len(score)
@@ -56,6 +77,79 @@ def allocate(
             rows = zip(score, row_counts, strict=True)
             masks[name] = torch.stack([_keep_highest(row, n) for row, n in rows])
     return masks
+
+
+def n_of_m(scope: str) -> tuple[int, int] | None:
+    """The numbers of a pattern such as ``"2:4"``; None for other scopes.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 < n < m.
+    """
+    match = re.fullmatch(r"(\d+):(\d+)", scope)
+    if match is None:
+        return None
+    n, m = int(match[1]), int(match[2])
+    if not 0 < n < m:
+        raise ValueError(
+            f"scope={scope!r} must keep at least one and fewer than all weights of a group: n:m "
+            f"with 0 < n < m, such as '2:4'."
+        )
+    return n, m
+
+
+def _counts_per_layer(scores, ratio, scope, weights, gone) -> list[int]:
+    """How many weights each layer loses."""
+    sizes = [score.numel() for score in scores.values()]
+    total = round(ratio * sum(sizes))
+    already = [int(mask.sum()) for mask in gone.values()]
+    exact = None
+    if scope == "erdos_renyi":
+        shapes = [tuple(score.shape) for score in scores.values()]
+        exact = erdos_renyi_counts(shapes, total)
+    elif scope == "lamp":
+        if weights is None:
+            raise ValueError("scope='lamp' needs the weights of the dense network; got None.")
+        kept = _allocate_whole({name: lamp_scores(weights[name]) for name in scores}, ratio)
+        exact = [int((~mask).sum()) for mask in kept.values()]
+    return split_count(total, sizes, already, exact)
+
+
+def erdos_renyi_counts(shapes: list[tuple[int, int]], total: int) -> list[float]:
+    """How many weights each layer loses if its density is proportional to (in + out)/(in · out).
+
+    Layers whose density would exceed one stay whole, and the others make up for them.
+
+    Examples
+    --------
+    >>> erdos_renyi_counts([(10, 10), (2, 10)], 60)
+    [60.0, 0.0]
+    """
+    sizes = [n_out * n_in for n_out, n_in in shapes]
+    sums = [n_out + n_in for n_out, n_in in shapes]  # density times size, up to a factor
+    whole: set[int] = set()
+    while True:
+        others = [i for i in range(len(shapes)) if i not in whole]
+        left = sum(sizes) - total - sum(sizes[i] for i in whole)
+        factor = left / max(sum(sums[i] for i in others), 1)
+        full = {i for i in others if factor * sums[i] > sizes[i]}
+        if not full:
+            break
+        whole |= full
+    return [0.0 if i in whole else size - factor * sums[i] for i, size in enumerate(sizes)]
+
+
+def _keep_of_groups(scores: Tensor, n_removed: int, n: int, m: int) -> Tensor:
+    """Mask out the lowest scores of each group of m consecutive inputs; n at least are kept."""
+    n_out, n_in = scores.shape
+    padded = torch.nn.functional.pad(scores, (0, -n_in % m), value=torch.inf)
+    groups = padded.reshape(n_out, -1, m)
+    rank = groups.argsort(dim=2, stable=True).argsort(dim=2)
+    size = torch.full_like(rank[:1, :, :1], m)
+    size[:, -1] = m - (-n_in % m)
+    removed = rank < (size - n).clamp(0, n_removed)
+    return ~removed.reshape(n_out, -1)[:, :n_in]
 
 
 def allocate_ratios(scores: Mapping[str, Tensor], ratios: Mapping[str, float]) -> dict[str, Tensor]:
@@ -66,8 +160,13 @@ def allocate_ratios(scores: Mapping[str, Tensor], ratios: Mapping[str, float]) -
     return masks
 
 
-def split_count(total: int, sizes: list[int], at_least: list[int] | None = None) -> list[int]:
-    """Split a number to remove over groups in proportion to their sizes.
+def split_count(
+    total: int,
+    sizes: list[int],
+    at_least: list[int] | None = None,
+    exact: list[float] | None = None,
+) -> list[int]:
+    """Split a number to remove over groups, in proportion to their sizes or as ``exact`` says.
 
     Largest remainders first, so that the parts sum to ``total``; no group is emptied while another
     can give a weight instead, and none gives fewer than ``at_least``.
@@ -79,7 +178,7 @@ def split_count(total: int, sizes: list[int], at_least: list[int] | None = None)
     """
     at_least = at_least or [0] * len(sizes)
     n = sum(sizes)
-    exact = [total * size / n for size in sizes]
+    exact = exact or [total * size / n for size in sizes]
     counts = [
         max(min(int(part), max(size - 1, 0)), least)
         for part, size, least in zip(exact, sizes, at_least, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from .metric import OutputMetric
 from .network import Recorder, output_tensor, sensitivities
-from .statistics import LayerBatch, LayerStatistics, Statistic
+from .statistics import LayerBatch, LayerStatistics, NetworkStatistic, Statistic
 from .training.backprop import weighted_loss
 
 
@@ -132,7 +133,7 @@ def collect(
     data: CalibrationData,
     statistics: Sequence[type[Statistic]],
     *,
-    metric: Callable[[Tensor], Iterable[Tensor]],
+    metric: OutputMetric,
     loss: nn.Module | None = None,
 ) -> dict[str, LayerStatistics]:
     """Compute statistics of layers in one pass over the data, with memory of one batch.
@@ -144,8 +145,8 @@ def collect(
     layers : mapping of str to torch.nn.Linear
     data : CalibrationData
     statistics : sequence of Statistic classes
-    metric : callable
-        Takes the outputs, yields the rows of a square root of the output metric.
+    metric : OutputMetric
+        How a change of the outputs is measured.
     loss : torch.nn.Module, default=None
         Needed by statistics of the loss.
 
@@ -153,9 +154,19 @@ def collect(
     -------
     dict of str to LayerStatistics
     """
-    total = {name: LayerStatistics.empty(layer, statistics) for name, layer in layers.items()}
-    if not statistics:
-        return total
+    summed = [kind for kind in statistics if not issubclass(kind, NetworkStatistic)]
+    total = {name: LayerStatistics.empty(layer, summed) for name, layer in layers.items()}
+    if summed:
+        _sum_over_batches(total, module, layers, data, summed, metric, loss)
+    for kind in statistics:
+        if kind not in summed:
+            for name, statistic in kind.measure(module, layers, data, metric).items():
+                total[name].by_class[kind] = statistic
+    return total
+
+
+def _sum_over_batches(total, module, layers, data, statistics, metric, loss) -> None:
+    """Pass over the data once."""
     for_sensitivities = any(statistic.needs_sensitivities for statistic in statistics)
     for_gradient = any(statistic.needs_loss_gradient for statistic in statistics)
     weights = [layer.weight for layer in layers.values()]
@@ -199,7 +210,6 @@ def collect(
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-    return total
 
 
 def _summed_gradient(loss, outputs, y, sample_weight, weights):

@@ -205,34 +205,3 @@ def sensitivities(
                 torch.mul(grad, grad, out=totals[i])
                 written[i] = True
     return [t if done else t.zero_() for t, done in zip(totals, written, strict=True)]
-
-
-def identity_metric(outputs: Tensor) -> Iterable[Tensor]:
-    """Rows of the square root of ``M = I``: one output after the other."""
-    for k in range(outputs.shape[1]):
-        seed = torch.zeros_like(outputs)
-        seed[:, k] = 1.0
-        yield seed
-
-
-def fisher_metric(outputs: Tensor) -> Iterable[Tensor]:
-    """Rows of a square root of ``M = diag(p) − p pᵀ``, the Fisher metric of a softmax.
-
-    Row k is ``√p_k (e_k − p)``: their outer products sum to ``M``.
-    """
-    if outputs.shape[1] < 2:
-        raise ValueError(
-            "output_metric='fisher' is the metric of a softmax over several outputs; this network "
-            "has one. Use output_metric='identity'."
-        )
-    probabilities = torch.softmax(outputs.detach(), dim=1)
-    for k in range(outputs.shape[1]):
-        seed = -probabilities
-        seed[:, k] += 1.0
-        yield seed * probabilities[:, k : k + 1].sqrt()
-
-
-OUTPUT_METRICS: dict[str, Callable[[Tensor], Iterable[Tensor]]] = {
-    "identity": identity_metric,
-    "fisher": fisher_metric,
-}

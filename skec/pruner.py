@@ -87,7 +87,9 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         is. The given estimator is never changed.
     pruning_ratio : float, default=0.8
         Fraction of the weights to remove, in [0, 1).
-    method, compensation, scope, n_steps, schedule, output_metric
+    method, compensation, method_params, compensation_params
+        As in :func:`skec.prune`.
+    scope, n_steps, schedule, output_metric, n_probes
         As in :func:`skec.prune`.
     layers : list of str, default=None
         Names of the layers to prune; None takes all.
@@ -151,10 +153,13 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             "pruning_ratio",
             "method",
             "compensation",
+            "method_params",
+            "compensation_params",
             "scope",
             "n_steps",
             "schedule",
             "output_metric",
+            "n_probes",
             "prune_output_layer",
             "calibration_samples",
             "random_state",
@@ -175,10 +180,13 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         pruning_ratio=0.8,
         method="ec",
         compensation="auto",
+        method_params=None,
+        compensation_params=None,
         scope="global",
         n_steps=10,
         schedule="geometric",
         output_metric="auto",
+        n_probes="auto",
         layers=None,
         prune_output_layer=True,
         calibration_samples=1024,
@@ -192,10 +200,13 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.pruning_ratio = pruning_ratio
         self.method = method
         self.compensation = compensation
+        self.method_params = method_params
+        self.compensation_params = compensation_params
         self.scope = scope
         self.n_steps = n_steps
         self.schedule = schedule
         self.output_metric = output_metric
+        self.n_probes = n_probes
         self.layers = layers
         self.prune_output_layer = prune_output_layer
         self.calibration_samples = calibration_samples
@@ -324,10 +335,13 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             pruning_ratio=self.pruning_ratio,
             method=self.method,
             compensation=self.compensation,
+            method_params=self.method_params,
+            compensation_params=self.compensation_params,
             scope=self.scope,
             n_steps=self.n_steps,
             schedule=self.schedule,
             output_metric=self.output_metric,
+            n_probes=self.n_probes,
             loss=net.criterion_,
             layers=layers,
             batch_size=self.batch_size,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from typing import Literal
 
 import numpy as np
@@ -14,14 +13,17 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from .allocation import SCOPES, allocate, allocate_ratios
+from .allocation import allocate, allocate_ratios, n_of_m
 from .calibration import CalibrationData, collect
-from .compensation import Compensation, get_compensation
+from .compensation import Compensation, Stage, get_compensation
 from .connectivity import alive_units, chain_of_layers
 from .criteria import Criterion, get_criterion
-from .network import OUTPUT_METRICS, prunable_layers
+from .metric import OUTPUT_METRICS, probes_for
+from .network import output_tensor, prunable_layers
 from .report import PruningReport
 from .schedule import SCHEDULES, ratio_at
+from .statistics import LayerStatistics, ProbeError
+from .validation import check_choice, check_count, check_probes, check_ratio, check_scope
 
 
 class PruningWarning(UserWarning):
@@ -47,6 +49,9 @@ class PruningResult:
     predicted_error : float or None
         The mean squared output change that the scores foresee: the sum of the scores of the
         removed weights. None where the criterion's scores are not output errors.
+    probe_error : float or None
+        Standard error of the sensitivities, relative to them, where they were estimated by random
+        probes: the mean over the units, weighted by their sensitivity. None where they are exact.
     """
 
     module: nn.Module = field(repr=False)
@@ -55,6 +60,54 @@ class PruningResult:
     report: PruningReport = field(repr=False)
     sparsity: float
     predicted_error: float | None
+    probe_error: float | None = None
+    _weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def forecast(self, ratios, scope: str | Mapping[str, float] = "global") -> np.ndarray:
+        """The output error that the scores expect of one-shot pruning at other ratios.
+
+        Parameters
+        ----------
+        ratios : float or array-like of floats
+            Pruning ratios in [0, 1).
+        scope : str or mapping, default="global"
+            As in :func:`prune`.
+
+        Returns
+        -------
+        float64 array in the shape of ``ratios``
+            Mean squared change of the outputs in the output metric, as ``predicted_error`` is for
+            the ratio that was pruned to.
+
+        Raises
+        ------
+        ValueError
+            If a ratio is not in [0, 1), or the scores are not output errors.
+
+        Examples
+        --------
+        >>> import torch, skec
+        >>> _ = torch.manual_seed(0)
+        >>> result = skec.prune(torch.nn.Linear(4, 2), torch.randn(100, 4), pruning_ratio=0.5)
+        >>> bool(abs(result.forecast(0.5) - result.predicted_error) < 1e-12)
+        True
+        """
+        if self.predicted_error is None:
+            raise ValueError(
+                "The scores of this method are not output errors, so they forecast none. Prune "
+                "with method='ec', 'obd' or 'surgeon'."
+            )
+        check_scope(scope, list(self.scores))
+        ratios = np.asarray(ratios, dtype=np.float64)
+        for ratio in ratios.flat:
+            check_ratio(float(ratio), "ratios")
+        return np.vectorize(lambda ratio: self._expected(float(ratio), scope), otypes=[float])(
+            ratios
+        )
+
+    def _expected(self, ratio: float, scope) -> float:
+        masks = _masks_at(1, 1, "linear", ratio, scope, self.scores, self._weights)
+        return sum(float(self.scores[name][~mask].sum()) for name, mask in masks.items())
 
 
 def prune(
@@ -64,15 +117,20 @@ def prune(
     *,
     pruning_ratio: float,
     method: str | Criterion = "ec",
+    criterion: str | Criterion | None = None,
     compensation: str | Compensation = "auto",
-    scope: Literal["global", "layer", "row"] | Mapping[str, float] = "global",
+    method_params: Mapping | None = None,
+    compensation_params: Mapping | None = None,
+    scope: str | Mapping[str, float] = "global",
     n_steps: int = 1,
     schedule: Literal["geometric", "linear", "cubic"] = "geometric",
     output_metric: Literal["auto", "identity", "fisher"] = "auto",
+    n_probes: int | Literal["auto"] | None = "auto",
     loss: nn.Module | None = None,
     sample_weight=None,
     layers: Sequence[str] | None = None,
     batch_size: int = 512,
+    after_step: Callable[[nn.Module, dict[str, Tensor]], None] | None = None,
     random_state=None,
 ) -> PruningResult:
     """Remove weights of a trained network and make up for them.
@@ -82,23 +140,32 @@ def prune(
     module : torch.nn.Module
         A trained network, float32 or float64. Its linear layers are pruned. It is not changed.
     X : array or tensor of shape (n_samples, n_features), default=None
-        Calibration data, in the form that the network takes. Not needed by ``"magnitude"`` and
-        ``"random"`` without compensation.
+        Calibration data, in the form that the network takes. Not needed by ``"magnitude"``,
+        ``"lamp"`` and ``"random"`` without compensation.
     y : array or tensor, default=None
         Targets, needed by ``"gradient"`` and ``"taylor"`` alone: floats for the mean squared
         error, integer class labels for the cross-entropy of logits, or what ``loss`` takes.
     pruning_ratio : float
         Fraction of the weights to remove, in [0, 1); the number removed is exact to one weight.
     method : str or Criterion, default="ec"
-        The score of a weight: one of ``skec.criteria.CRITERIA`` or an own object.
+        The score of a weight, with the compensation that goes with it: one of
+        ``skec.criteria.CRITERIA`` or an own object.
+    criterion : str or Criterion, default=None
+        The score alone, in place of the method's; a synonym where ``compensation`` is given too.
     compensation : str or Compensation, default="auto"
-        ``"bias"``, ``"none"`` or an own object. ``"auto"`` takes the method's own: the bias for
-        ``"ec"`` and none for the others. A layer built with ``bias=False`` gets a bias when it is
-        compensated.
-    scope : {"global", "layer", "row"} or mapping of layer name to float, default="global"
-        Whether weights compete over the whole network, in their layer, or in their row (the
-        incoming weights of one unit). A mapping gives each layer a ratio of its own in place of
-        ``pruning_ratio``; layers that it does not name stay whole.
+        What stays makes up for what goes: one of ``skec.compensation.COMPENSATIONS`` or an own
+        object. ``"auto"`` takes the one that goes with the score: the bias for ``"ec"``, all that
+        is left for ``"surgeon"``, none for most others. A layer built with ``bias=False`` gets a
+        bias when it is compensated.
+    method_params, compensation_params : dict, default=None
+        Parameters of a score or compensation that is given by its name, such as
+        ``{"damping": 0.01}``.
+    scope : str or mapping of layer name to float, default="global"
+        Where weights compete: ``"global"``, ``"layer"``, ``"row"`` (the incoming weights of one
+        unit), a pattern such as ``"2:4"``, or per layer with ratios by ``"erdos_renyi"`` or
+        ``"lamp"`` (see :func:`skec.allocation.allocate`). A pattern, or a mapping that gives each
+        layer a ratio of its own, takes the place of ``pruning_ratio``; layers that a mapping does
+        not name stay whole.
     n_steps : int, default=1
         Number of steps. After each one the scores are computed anew on the network as it is then.
     schedule : {"geometric", "linear", "cubic"}, default="geometric"
@@ -107,6 +174,9 @@ def prune(
         How a change of the outputs is measured: by its square, or by the Fisher metric of a
         softmax over them. ``"auto"`` is ``"fisher"`` if ``loss`` is a ``CrossEntropyLoss`` and
         ``"identity"`` otherwise.
+    n_probes : int, "auto" or None, default="auto"
+        Random combinations of the outputs that are looked at in place of each of them. None looks
+        at each; ``"auto"`` takes 16 for networks of more than 32 outputs.
     loss : torch.nn.Module, default=None
         The loss of the methods that need ``y``. None is the mean squared error for float targets
         and the cross-entropy for integer targets.
@@ -116,8 +186,11 @@ def prune(
         Names of the layers to prune, as in ``module.named_modules()``. None takes all.
     batch_size : int, default=512
         Calibration samples processed at a time; bounds the memory.
+    after_step : callable, default=None
+        Called as ``after_step(module, masks)`` after each step but the last, with the network as it
+        is then: may train it in place, with removed weights kept at zero.
     random_state : int, RandomState or None, default=None
-        Used by ``method="random"``.
+        Used by ``method="random"`` and for the probes.
 
     Returns
     -------
@@ -149,20 +222,18 @@ def prune(
             f"module must be a torch.nn.Module; got {type(module).__name__}. Use skec.ECPruner for "
             f"estimators."
         )
-    criterion = get_criterion(method)
-    compensator = get_compensation(
-        criterion.compensation
-        if isinstance(compensation, str) and compensation == "auto"
-        else compensation
-    )
+    criterion = get_criterion(method if criterion is None else criterion, method_params)
+    if isinstance(compensation, str) and compensation == "auto":
+        compensation = criterion.compensation
+    compensator = get_compensation(compensation, compensation_params)
     names = list(prunable_layers(module, layers))
     check_ratio(pruning_ratio)
     check_scope(scope, names)
     check_choice("schedule", schedule, SCHEDULES)
     check_choice("output_metric", output_metric, ("auto", *OUTPUT_METRICS))
-    for name, value in (("n_steps", n_steps), ("batch_size", batch_size)):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+    check_probes(n_probes)
+    check_count("n_steps", n_steps)
+    check_count("batch_size", batch_size)
     if output_metric == "auto":
         output_metric = "fisher" if isinstance(loss, nn.CrossEntropyLoss) else "identity"
     metric = OUTPUT_METRICS[output_metric]
@@ -173,27 +244,38 @@ def prune(
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     generator = torch.Generator().manual_seed(seed)
 
-    pruned = copy.deepcopy(module)
-    modes = [(child, child.training) for child in pruned.modules()]
-    pruned.eval()
-    targets = {name: pruned.get_submodule(name) for name in names}
-    masks = {n: torch.ones_like(layer.weight, dtype=torch.bool) for n, layer in targets.items()}
-    first_scores: dict[str, Tensor] = {}
+    dense = copy.deepcopy(module).eval()
+    pruned = copy.deepcopy(dense)
+    if any(statistic.needs_sensitivities for statistic in statistics):
+        probes = probes_for(_n_outputs(dense, data), n_probes)
+        if probes is not None:
+            metric = metric.probed(probes, generator)
+            statistics = (*statistics, ProbeError)
+    layers = {name: pruned.get_submodule(name) for name in names}
+    masks = {n: torch.ones_like(layer.weight, dtype=torch.bool) for n, layer in layers.items()}
+    weights = {name: dense.get_submodule(name).weight.detach() for name in names}
     errors = dict.fromkeys(names, 0.0)
     for step in range(1, n_steps + 1):
-        measured = collect(pruned, targets, data, statistics, metric=metric, loss=loss)
-        scores = _scores(criterion, targets, measured, generator)
-        first_scores = first_scores or scores
-        kept = _masks_at(step, n_steps, schedule, pruning_ratio, scope, scores, masks)
-        for name, layer in targets.items():
+        measured = collect(pruned, layers, data, statistics, metric=metric, loss=loss)
+        for name, mask in masks.items():
+            measured[name].kept = mask
+        scores = _scores(criterion, layers, measured, generator)
+        if step == 1:
+            first_scores, probe_error = scores, _probe_error(measured, metric)
+        kept = _masks_at(step, n_steps, schedule, pruning_ratio, scope, scores, weights, masks)
+        for name, layer in layers.items():
             removed = masks[name] & ~kept[name]
             errors[name] += float(scores[name][removed].sum())
             _remove(layer, removed, kept[name], compensator, measured[name])
+        compensator.adjust(Stage(pruned, dense, layers, kept, measured, data, metric))
         masks = kept
+        if after_step is not None and step < n_steps:
+            after_step(pruned, masks)
+            pruned.eval()
 
-    for child, training in modes:
-        child.training = training
-    chain = chain_of_layers(pruned, targets)
+    for child, original in zip(pruned.modules(), module.modules(), strict=True):
+        child.training = original.training
+    chain = chain_of_layers(pruned, layers)
     _warn_about_cuts(masks, chain)
     n_weights = sum(mask.numel() for mask in masks.values())
     n_left = sum(int(mask.sum()) for mask in masks.values())
@@ -204,36 +286,27 @@ def prune(
         report=_report(masks, errors if criterion.scores_are_errors else None, chain),
         sparsity=(n_weights - n_left) / n_weights,
         predicted_error=sum(errors.values()) if criterion.scores_are_errors else None,
+        probe_error=probe_error,
+        _weights=weights,
     )
 
 
-def check_ratio(ratio, name: str = "pruning_ratio") -> None:
-    """Raise unless a pruning ratio is in [0, 1)."""
-    if not isinstance(ratio, Real) or isinstance(ratio, bool) or not 0 <= ratio < 1:
-        raise ValueError(
-            f"{name} must be the fraction of the weights to remove, in [0, 1); got {ratio!r}."
-        )
+def _n_outputs(module: nn.Module, data: CalibrationData) -> int:
+    X, _, _ = next(iter(data))
+    with torch.no_grad():
+        return output_tensor(module(X.clone()), len(X)).shape[1]
 
 
-def check_scope(scope, names: Sequence[str]) -> None:
-    """Raise unless a scope is known, or maps layer names to ratios."""
-    if not isinstance(scope, Mapping):
-        check_choice("scope", scope, SCOPES)
-        return
-    unknown = [name for name in scope if name not in names]
-    if unknown:
-        raise ValueError(
-            f"scope names layers {unknown} that cannot be pruned. The prunable layers are "
-            f"{list(names)}."
-        )
-    for name, ratio in scope.items():
-        check_ratio(ratio, f"scope[{name!r}]")
-
-
-def check_choice(name: str, value, choices) -> None:
-    """Raise unless a value is one of the choices."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown. Choose one of {sorted(choices)}.")
+def _probe_error(measured: Mapping[str, LayerStatistics], metric) -> float | None:
+    """The relative standard error of the sensitivities, averaged with them as weights."""
+    if not all(ProbeError in statistics.by_class for statistics in measured.values()):
+        return None
+    spreads = [statistics[ProbeError] for statistics in measured.values()]
+    total = sum(float(spread.total.sum()) for spread in spreads)
+    error = sum(
+        float((spread.relative(metric.n_probes) * spread.total).sum()) for spread in spreads
+    )
+    return error / total if total > 0 else 0.0
 
 
 def _calibration_data(module, X, y, sample_weight, batch_size, statistics, criterion):
@@ -254,13 +327,20 @@ def _calibration_data(module, X, y, sample_weight, batch_size, statistics, crite
     return CalibrationData.of(module, X, y, sample_weight, batch_size)
 
 
-def _masks_at(step, n_steps, schedule, ratio, scope, scores, masks) -> dict[str, Tensor]:
+def _masks_at(
+    step, n_steps, schedule, ratio, scope, scores, weights, masks=None
+) -> dict[str, Tensor]:
     """The masks after a step; what went in an earlier one stays away."""
-    ranked = {name: score.masked_fill(~masks[name], -torch.inf) for name, score in scores.items()}
+    ranked = scores
+    if masks is not None:
+        ranked = {n: score.masked_fill(~masks[n], -torch.inf) for n, score in scores.items()}
     if isinstance(scope, Mapping):
         ratios = {name: ratio_at(schedule, r, step, n_steps) for name, r in scope.items()}
         return allocate_ratios(ranked, ratios)
-    return allocate(ranked, ratio_at(schedule, ratio, step, n_steps), scope)
+    pattern = n_of_m(scope)
+    if pattern is not None:
+        ratio = 1.0 - pattern[0] / pattern[1]
+    return allocate(ranked, ratio_at(schedule, ratio, step, n_steps), scope, weights)
 
 
 def _scores(criterion, targets, measured, generator) -> dict[str, Tensor]:

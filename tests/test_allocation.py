@@ -32,7 +32,7 @@ class TestAllocate:
     @given(shapes=shapes, ratio=ratios, scope=st.sampled_from(SCOPES), seed=seeds)
     def test_the_number_removed_is_the_ratio_rounded(self, shapes, ratio, scope, seed):
         scores = random_scores(shapes, seed)
-        masks = allocate(scores, ratio, scope)
+        masks = allocate(scores, ratio, scope, scores)
         assert {name: mask.shape for name, mask in masks.items()} == {
             name: score.shape for name, score in scores.items()
         }
@@ -41,14 +41,14 @@ class TestAllocate:
     @given(shapes=shapes, ratio=st.floats(0.4, 0.99), scope=st.sampled_from(SCOPES), seed=seeds)
     def test_no_layer_is_emptied_while_another_can_give(self, shapes, ratio, scope, seed):
         scores = random_scores(shapes, seed, n_values=3)
-        masks = allocate(scores, ratio, scope)
+        masks = allocate(scores, ratio, scope, scores)
         if count(scores) - removed(masks) >= len(shapes):
             assert all(mask.any() for mask in masks.values())
 
     @pytest.mark.parametrize("scope", SCOPES)
     def test_the_first_layer_is_not_emptied_before_the_last(self, scope):
         scores = random_scores([(8, 4), (8, 8), (1, 8)], 0)
-        masks = allocate(scores, 0.95, scope)
+        masks = allocate(scores, 0.95, scope, scores)
         assert all(mask.any() for mask in masks.values())
 
     @given(shapes=shapes, ratio=ratios, seed=seeds, n_values=st.sampled_from([None, 2]))
@@ -66,7 +66,7 @@ class TestAllocate:
     @given(shapes=shapes, ratio=ratios, scope=st.sampled_from(["layer", "row"]), seed=seeds)
     def test_in_each_group_the_lowest_go(self, shapes, ratio, scope, seed):
         scores = random_scores(shapes, seed)
-        for name, mask in allocate(scores, ratio, scope).items():
+        for name, mask in allocate(scores, ratio, scope, scores).items():
             groups = [(scores[name], mask)]
             if scope == "row":
                 groups = zip(scores[name], mask, strict=True)
@@ -97,7 +97,7 @@ class TestAllocate:
             scores = random_scores(shapes, seed + step)
             scores = dict(zip(gone, scores.values(), strict=True))
             ranked = {k: v.masked_fill(~before[k], -torch.inf) for k, v in scores.items()}
-            masks = allocate(ranked, ratio, scope)
+            masks = allocate(ranked, ratio, scope, scores)
             assert all((masks[name] <= before[name]).all() for name in masks)
             before = masks
 
@@ -115,7 +115,7 @@ class TestAllocate:
     @given(shapes=shapes, ratio=ratios, scope=st.sampled_from(SCOPES))
     def test_ties_are_decided_by_position(self, shapes, ratio, scope):
         scores = {str(i): torch.ones(shape) for i, shape in enumerate(shapes)}
-        first, again = (allocate(scores, ratio, scope) for _ in range(2))
+        first, again = (allocate(scores, ratio, scope, scores) for _ in range(2))
         assert all(torch.equal(first[name], again[name]) for name in scores)
         if len(shapes) == 1 and scope == "layer":
             kept = first["0"].flatten()
@@ -125,7 +125,7 @@ class TestAllocate:
     def test_leaves_the_scores_as_they_were(self, scope):
         scores = random_scores([(3, 4)], 0)
         before = scores["layer_0"].clone()
-        allocate(scores, 0.5, scope)
+        allocate(scores, 0.5, scope, scores)
         assert torch.equal(scores["layer_0"], before)
 
 

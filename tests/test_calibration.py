@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skec.calibration import CalibrationData, collect, match_targets
-from skec.network import identity_metric, prunable_layers
+from skec.metric import identity_metric
+from skec.network import prunable_layers
 from skec.statistics import LossGradient, SensitivityMoments, merge
 
 

@@ -159,5 +159,5 @@ class TestOwnCompensations:
 
 @pytest.mark.parametrize("compensation", ["Bias", "", None, 3, COMPENSATIONS["bias"]])
 def test_an_unknown_compensation_lists_the_known_ones(compensation):
-    with pytest.raises(ValueError, match=r"'auto' or one of \['bias', 'none'"):
+    with pytest.raises(ValueError, match=r"'auto' or one of \['bias', 'bias_exact', 'network'"):
         get_compensation(compensation)

@@ -279,5 +279,5 @@ class TestOwnCriteria:
 
 @pytest.mark.parametrize("method", ["EC", "", None, 3, Criterion, CRITERIA["ec"], ["ec"]])
 def test_an_unknown_method_lists_the_known_ones(method):
-    with pytest.raises(ValueError, match=r"Choose one of \['ec', 'gradient', 'magnitude'"):
+    with pytest.raises(ValueError, match=r"Choose one of \['ec', 'ec_exact', 'gradient'"):
         get_criterion(method)

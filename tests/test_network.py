@@ -4,11 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from skec.metric import OUTPUT_METRICS, fisher_metric, identity_metric
 from skec.network import (
-    OUTPUT_METRICS,
     Recorder,
-    fisher_metric,
-    identity_metric,
     output_tensor,
     prunable_layers,
     sensitivities,

@@ -587,11 +587,11 @@ class TestErrors:
         ("arguments", "message"),
         [
             ({"method": "ecc"}, r"method='ecc' is unknown. Choose one of \['ec', "),
-            ({"scope": "rows"}, r"scope='rows' is unknown. Choose one of \['global', "),
+            ({"scope": "rows"}, r"scope='rows' is unknown. Choose one of \['erdos_renyi', 'global', "),
             ({"scope": None}, "scope=None is unknown"),
             ({"schedule": "exponential"}, r"schedule='exponential' .*\['cubic', 'geometric'"),
             ({"output_metric": "l2"}, r"output_metric='l2' is unknown. .*'auto', 'fisher'"),
-            ({"compensation": "mean"}, r"compensation='mean' is unknown.*'bias', 'none'"),
+            ({"compensation": "mean"}, r"compensation='mean' is unknown.*'bias', 'bias_exact'"),
             ({"layers": ["1"]}, r"layers=\['1'\] .*layers of this network are \['0', '2'"),
             ({"layers": []}, r"layers of this network are \['0', '2'"),
             ({"scope": {"1": 0.5}}, r"scope names layers \['1'\].*\['0', '2', '4'\]"),

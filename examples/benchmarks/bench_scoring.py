@@ -13,7 +13,8 @@ from torch.func import functional_call, grad, vmap
 
 import skec
 from skec.calibration import CalibrationData, collect
-from skec.network import identity_metric, prunable_layers
+from skec.metric import identity_metric
+from skec.network import prunable_layers
 from skec.statistics import SensitivityMoments
 
 BATCH_SIZE = 512

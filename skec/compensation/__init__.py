@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 
-from ._base import COMPENSATIONS, Compensation
+from ..registry import look_up
+from ._base import COMPENSATIONS, Compensation, Stage
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def get_compensation(compensation: str | Compensation) -> Compensation:
-    """Return the compensation of a name, or the given one.
+def get_compensation(
+    compensation: str | Compensation, parameters: Mapping | None = None
+) -> Compensation:
+    """Return the compensation of a name, made with its parameters, or the given one.
 
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name, or the name of a parameter, is unknown.
     """
-    if isinstance(compensation, Compensation):
-        return compensation
-    if isinstance(compensation, str) and compensation in COMPENSATIONS:
-        return COMPENSATIONS[compensation]()
-    raise ValueError(
-        f"compensation={compensation!r} is unknown. Choose 'auto' or one of "
-        f"{sorted(COMPENSATIONS)}, or pass an instance of skec.compensation.Compensation."
-    )
+    return look_up("compensation", compensation, parameters, COMPENSATIONS, Compensation)
 
 
-__all__ = ["COMPENSATIONS", "Compensation", "get_compensation"]
+__all__ = ["COMPENSATIONS", "Compensation", "Stage", "get_compensation"]

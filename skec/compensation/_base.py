@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..calibration import CalibrationData
+from ..metric import OutputMetric
 from ..statistics import LayerStatistics, Statistic
 
 COMPENSATIONS: dict[str, type[Compensation]] = {}
+
+
+@dataclass
+class Stage:
+    """A network in which every layer has been pruned and compensated by itself.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        In evaluation mode; may be changed.
+    dense : torch.nn.Module
+        The network before any pruning; not to be changed.
+    layers : dict of str to torch.nn.Linear
+        The layers of ``module`` that are pruned.
+    kept : dict of layer name to bool tensor of shape (n_out, n_in)
+        True marks a kept weight.
+    statistics : dict of layer name to LayerStatistics
+        Of the network before this step.
+    data : CalibrationData
+    metric : OutputMetric
+    """
+
+    module: nn.Module
+    dense: nn.Module
+    layers: dict[str, nn.Linear]
+    kept: dict[str, Tensor]
+    statistics: dict[str, LayerStatistics]
+    data: CalibrationData | None
+    metric: OutputMetric
 
 
 class Compensation(ABC):
@@ -49,4 +81,10 @@ class Compensation(ABC):
             True where a weight goes; the caller sets those to zero.
         statistics : LayerStatistics
             Of the network before the removal.
+        """
+
+    def adjust(self, stage: Stage) -> None:  # noqa: B027  (most have nothing to add)
+        """Change what is left of the whole network, after each layer had its turn.
+
+        Does nothing unless a compensation says otherwise. Removed weights must stay zero.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..statistics import SensitivityMoments
 from ._base import Compensation
@@ -15,6 +16,9 @@ class BiasCompensation(Compensation):
     joint minimiser over the bias of the linearised output error, for any set of removed weights.
     A unit without sensitivity keeps its bias.
 
+    When to use it: with ``"ec"``, and to repair the masks of any other criterion at next to no
+    cost.
+
     Source: Ballini et al., arXiv:2602.20467 (2026).
     """
 
@@ -23,8 +27,21 @@ class BiasCompensation(Compensation):
 
     def apply(self, weight, bias, removed, statistics):
         moments = statistics[SensitivityMoments]
-        shift = (weight * moments.mean).masked_fill(~removed, 0.0).sum(1)
-        shift = torch.where(moments.sensitivity > 0, shift, 0.0)
-        if bias is None:
-            return weight, shift if removed.any() else None
-        return weight, bias + shift
+        shift = torch.where(moments.sensitivity[:, None] > 0, weight * moments.mean, 0.0)
+        return weight, shifted(bias, shift, removed)
+
+
+def shifted(bias: Tensor | None, shift: Tensor, removed: Tensor) -> Tensor | None:
+    """The bias plus the shifts of the removed weights; None if there is nothing to add to none.
+
+    Parameters
+    ----------
+    bias : tensor of shape (n_out,) or None
+    shift : tensor of shape (n_out, n_in)
+        What the removal of each weight would add.
+    removed : bool tensor of shape (n_out, n_in)
+    """
+    total = shift.masked_fill(~removed, 0.0).sum(1)
+    if bias is None:
+        return total if removed.any() else None
+    return bias + total

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 
+from ..registry import look_up
 from ._base import CRITERIA, Criterion
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def get_criterion(method: str | Criterion) -> Criterion:
-    """Return the criterion of a name, or the given one.
+def get_criterion(method: str | Criterion, parameters: Mapping | None = None) -> Criterion:
+    """Return the criterion of a name, made with its parameters, or the given one.
 
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name, or the name of a parameter, is unknown.
+
+    Examples
+    --------
+    >>> get_criterion("surgeon", {"damping": 0.01}).damping
+    0.01
     """
-    if isinstance(method, Criterion):
-        return method
-    if isinstance(method, str) and method in CRITERIA:
-        return CRITERIA[method]()
-    raise ValueError(
-        f"method={method!r} is unknown. Choose one of {sorted(CRITERIA)}, or pass an instance of "
-        f"skec.criteria.Criterion."
-    )
+    return look_up("method", method, parameters, CRITERIA, Criterion)
 
 
 __all__ = ["CRITERIA", "Criterion", "get_criterion"]

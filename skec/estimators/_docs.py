@@ -19,12 +19,17 @@ pruning_ratio : float
 method : str or Criterion
     The score of a weight: a key of ``skec.criteria.CRITERIA`` or an own object.
 compensation : str or Compensation
-    What the rest does about the weights that go: ``"bias"``, ``"none"``, an own object, or
-    ``"auto"`` for the method's own.
-scope : {"global", "layer", "row"} or dict
-    Whether weights compete over the network, in their layer, or among the incoming weights of a
-    unit. A dict of ratios per layer (``"hidden_0"``, …, ``"output"``) takes the place of
-    ``pruning_ratio``.
+    What the rest does about the weights that go: a key of ``skec.compensation.COMPENSATIONS``, an
+    own object, or ``"auto"`` for the method's own.
+method_params : dict or None
+    Parameters of a method that is given by its name, such as ``{"damping": 0.01}``.
+compensation_params : dict or None
+    The same for the compensation.
+scope : str or dict
+    Where weights compete: over the network (``"global"``), in their layer (``"layer"``,
+    ``"erdos_renyi"``, ``"lamp"``), among the incoming weights of a unit (``"row"``) or of a group
+    of them (``"2:4"`` and other patterns); see :func:`skec.prune`. A pattern, or a dict of ratios
+    per layer (``"hidden_0"``, …, ``"output"``), takes the place of ``pruning_ratio``.
 n_steps : int
     Number of pruning steps; the scores are computed anew after each one. One is one-shot pruning.
 schedule : {"geometric", "linear", "cubic"}
@@ -32,6 +37,13 @@ schedule : {"geometric", "linear", "cubic"}
 output_metric : {"auto", "identity", "fisher"}
     How a change of the outputs is measured; see :func:`skec.prune`. ``"auto"`` is ``"fisher"``
     with the cross-entropy loss and ``"identity"`` with any other.
+n_probes : int, "auto" or None
+    Random combinations of the outputs that are looked at in place of each one; see
+    :func:`skec.prune`.
+step_epochs : int
+    Epochs of training under the mask between two pruning steps of ``fit``, at the rate of the
+    refit. With ``refit_strategy="rewind"`` each of them starts from the initial weights, as in
+    iterative magnitude pruning.
 prune_output_layer : bool
     Whether the output layer is pruned too.
 calibration_samples : int or None

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from skorch.utils import check_is_fitted
 
 from ..network import prunable_layers
-from ..pruning import PruningResult, check_scope, prune
+from ..pruning import PruningResult, prune
 from ..report import PruningReport
 from ..training import (
     MaskedWeights,
@@ -21,6 +21,7 @@ from ..training import (
     mean_loss,
     small_network_mode,
 )
+from ..validation import check_scope
 from ._datasets import DataMixin
 from ._network import NetworkMixin
 from ._parameters import (
@@ -33,6 +34,18 @@ from ._parameters import (
 from ._phase import PhaseMixin
 from ._skorch import SkorchStateMixin
 
+_PRUNING_PARAMETERS = (
+    "pruning_ratio",
+    "method",
+    "compensation",
+    "method_params",
+    "compensation_params",
+    "scope",
+    "n_steps",
+    "schedule",
+    "output_metric",
+    "n_probes",
+)
 _REPORT_SAMPLES = 512  # calibration samples on which the report's losses are measured
 
 # What "auto" does, for the documentation.
@@ -106,7 +119,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             self._train_dense(dataset, **fit_params)
             self.dense_module_ = copy.deepcopy(self._network)
             self._keep_calibration_data(dataset)
-            self._prune_dense(X, y)
+            self._prune_dense(X, y, self._training_between_steps(dataset, **fit_params))
             if self.refit_strategy != "none" and self.sparsity_ > 0:
                 self._refit(dataset, self._resolved_refit_epochs(), **fit_params)
             self._count_parameters()
@@ -121,9 +134,13 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         pruning_ratio=None,
         method=None,
         compensation=None,
+        method_params=None,
+        compensation_params=None,
         scope=None,
         n_steps=None,
         schedule=None,
+        output_metric=None,
+        n_probes=None,
     ):
         """Prune again from the kept dense weights, without any training.
 
@@ -131,8 +148,10 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         ----------
         X, y, sample_weight : array-like, default=None
             Calibration data. None takes the samples kept from ``fit``.
-        pruning_ratio, method, compensation, scope, n_steps, schedule : default=None
-            Values for this call alone; None takes the estimator's parameter.
+        pruning_ratio, method, compensation, method_params, compensation_params, scope, n_steps, \
+        schedule, output_metric, n_probes : default=None
+            Values for this call alone; None takes the estimator's parameter. An own ``method`` or
+            ``compensation`` leaves the parameters of the estimator's behind.
 
         Returns
         -------
@@ -140,15 +159,11 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             With the pruned network. Call ``refit`` to train it on.
         """
         self._check_fitted("prune")
-        given = {
-            "pruning_ratio": pruning_ratio,
-            "method": method,
-            "compensation": compensation,
-            "scope": scope,
-            "n_steps": n_steps,
-            "schedule": schedule,
-        }
-        given = {name: value for name, value in given.items() if value is not None}
+        values = locals()
+        given = {name: values[name] for name in _PRUNING_PARAMETERS if values[name] is not None}
+        for name in ("method", "compensation"):
+            if name in given:  # the estimator's parameters belong to another one
+                given.setdefault(f"{name}_params", None)
         self._check_parameters(**given)
         with unchanged_on_error(self), small_network_mode():
             if not hasattr(self, "dense_module_"):
@@ -248,16 +263,10 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             "dense", train, valid, self.max_epochs, **fit_params
         )
 
-    def _prune_dense(self, X, y, **given) -> None:
+    def _prune_dense(self, X, y, after_step=None, **given) -> None:
         """Replace the network by the pruned dense network."""
         self.notify("on_prune_begin", X=X, y=y)
-        settings = {
-            name: getattr(self, name)
-            for name in (
-                "pruning_ratio", "method", "compensation", "scope", "n_steps", "schedule",
-                "output_metric",
-            )
-        }  # fmt: skip
+        settings = {name: getattr(self, name) for name in _PRUNING_PARAMETERS}
         data = self._calibration_
         result = prune(
             self.dense_module_,
@@ -267,11 +276,24 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             layers=self._layers_to_prune(),
             loss=self._pruning_loss(),
             batch_size=self.calibration_batch_size,
+            after_step=after_step,
             random_state=self._seed_,
             **(settings | given),
         )
         self._install(result, given.get("pruning_ratio", self.pruning_ratio))
         self.notify("on_prune_end", X=X, y=y, result=result)
+
+    def _training_between_steps(self, dataset, **fit_params):
+        """What happens to the network between two pruning steps; None for nothing."""
+        if not self.step_epochs:
+            return None
+
+        def train(module, masks):
+            self._set_network(module)
+            self.masks_ = masks
+            self._refit(dataset, self.step_epochs, **fit_params)
+
+        return train
 
     def _install(self, result: PruningResult, ratio: float) -> None:
         """Make a pruned network this estimator's own."""

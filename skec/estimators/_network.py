@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from skorch.utils import is_dataset, to_device, to_tensor
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..mlp import MLP
 from ..training import (
@@ -21,6 +22,24 @@ from ..training import (
 from ._datasets import PREDICTION_ROWS
 
 _ROW_BLOCK = 64  # with whole blocks of rows a row's prediction does not depend on the others
+
+_ROW_BYTES = 16  # a row's sum begins elsewhere if the row starts off such a boundary (MKL on AMD)
+
+
+class _AlignedRows(TorchFunctionMode):
+    """Pads the inputs of linear layers, so that every row starts at an even address.
+
+    Otherwise the order of a row's sum may depend on the place of the row in its block.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is nn.functional.linear and not kwargs:
+            inputs, weight, *bias = args
+            padding = -inputs.shape[-1] % (_ROW_BYTES // inputs.element_size())
+            if padding:
+                inputs, weight = (nn.functional.pad(t, (0, padding)) for t in (inputs, weight))
+                args = (inputs, weight, *bias)
+        return func(*args, **(kwargs or {}))
 
 
 class NetworkMixin:
@@ -147,7 +166,8 @@ class NetworkMixin:
             rows = X[start : start + PREDICTION_ROWS]
             padding = -len(rows) % _ROW_BLOCK
             padded = nn.functional.pad(rows, (0, 0) * (X.ndim - 1) + (0, padding))
-            outputs = self.infer(padded)
+            with _AlignedRows():
+                outputs = self.infer(padded)
             if isinstance(outputs, tuple):
                 yield tuple(output[: len(rows)] for output in outputs)
             else:

@@ -12,10 +12,11 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from ..compensation import Compensation, get_compensation
 from ..criteria import Criterion, get_criterion
+from ..metric import OUTPUT_METRICS
 from ..mlp import ACTIVATIONS
-from ..network import OUTPUT_METRICS
 from ..schedule import SCHEDULES
 from ..training import LR_SCHEDULES
+from ..validation import check_scope
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 
@@ -27,10 +28,14 @@ CONSTRAINTS: dict[str, list] = {
     "pruning_ratio": [Interval(Real, 0, 1, closed="left")],
     "method": [str, Criterion],  # names are looked up when used, see check_names
     "compensation": [str, Compensation],
-    "scope": [StrOptions({"global", "layer", "row"}), Mapping],
+    "method_params": [Mapping, None],
+    "compensation_params": [Mapping, None],
+    "scope": [str, Mapping],
     "n_steps": [_POSITIVE],
     "schedule": [StrOptions(set(SCHEDULES))],
     "output_metric": [StrOptions({"auto", *OUTPUT_METRICS})],
+    "n_probes": [_POSITIVE, StrOptions({"auto"}), None],
+    "step_epochs": [Interval(Integral, 0, None, closed="left")],
     "prune_output_layer": ["boolean"],
     "calibration_samples": [_POSITIVE, None],
     "calibration_batch_size": [_POSITIVE],
@@ -55,10 +60,14 @@ CONSTRAINTS: dict[str, list] = {
 
 
 def check_names(estimator) -> None:
-    """Raise if the method or the compensation is unknown."""
-    get_criterion(estimator.method)
-    if estimator.compensation != "auto":
-        get_compensation(estimator.compensation)
+    """Raise if the method, the compensation or the scope is unknown."""
+    criterion = get_criterion(estimator.method, estimator.method_params)
+    automatic = isinstance(estimator.compensation, str) and estimator.compensation == "auto"
+    get_compensation(
+        criterion.compensation if automatic else estimator.compensation,
+        estimator.compensation_params,
+    )
+    check_scope(estimator.scope)
 
 
 def check_components(estimator) -> None:

@@ -81,10 +81,14 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
         pruning_ratio=0.8,
         method="ec",
         compensation="auto",
+        method_params=None,
+        compensation_params=None,
         scope="global",
         n_steps=5,
         schedule="geometric",
         output_metric="auto",
+        n_probes="auto",
+        step_epochs=0,
         prune_output_layer=True,
         calibration_samples=1024,
         calibration_batch_size=512,
@@ -163,7 +167,7 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
 
     def _fit_target_scale(self, y, sample_weight, *, reset) -> None:
         """Remember the mean and the standard deviation of the targets."""
-        if not reset:
+        if not reset and hasattr(self, "y_mean_"):
             return
         if y is None or not self.normalize_y:
             self.y_mean_ = np.zeros(self.n_outputs_)

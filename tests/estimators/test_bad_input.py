@@ -214,7 +214,7 @@ BAD_PARAMETERS = [
     *({"pruning_ratio": ratio} for ratio in (1.0, 1.5, -0.1, float("nan"), "0.5", None, [0.5])),
     {"method": "importance"},
     {"method": None},
-    {"compensation": "weights"},
+    {"compensation": "weighing"},
     {"activation": "swish"},
     {"scope": "everything"},
     {"scope": {"nowhere": 0.5}},
@@ -340,7 +340,7 @@ def test_the_fisher_metric_needs_several_outputs(regression, epoch_counter):
     [
         *({"pruning_ratio": ratio} for ratio in (1.0, -0.1, float("nan"), "0.5", [0.5])),
         {"method": "importance"},
-        {"compensation": "weights"},
+        {"compensation": "weighing"},
         {"scope": "everything"},
         {"scope": {"nowhere": 0.5}},
         {"scope": {"hidden_0": -1.0}},

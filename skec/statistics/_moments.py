@@ -1,68 +1,11 @@
-"""Sums over the calibration data from which scores and compensations are computed.
-
-Every statistic is a sum over samples: it takes data in batches, and two of them that saw
-different data merge into the one that saw both. Sums are kept in float64.
-"""
+"""Moments of a layer's inputs, weighted by the sensitivities of its units."""
 
 from __future__ import annotations
-
-import copy
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass
-class LayerBatch:
-    """What one layer saw of one batch.
-
-    Attributes
-    ----------
-    inputs : tensor of shape (n_samples, n_in)
-    sensitivities : tensor of shape (n_samples, n_out) or None
-        ``s_i(x)``, there if a statistic asks for it.
-    weights : tensor of shape (n_samples,) or None
-        Sample weights; None stands for ones.
-    loss_gradient : tensor of shape (n_out, n_in) or None
-        Gradient of the batch's summed, weighted loss, there if a statistic asks for it.
-    """
-
-    inputs: Tensor
-    sensitivities: Tensor | None = None
-    weights: Tensor | None = None
-    loss_gradient: Tensor | None = None
-
-    @property
-    def total_weight(self) -> float:
-        return float(len(self.inputs) if self.weights is None else self.weights.sum())
-
-
-class Statistic(ABC):
-    """Base class: a sum over samples for one layer.
-
-    Parameters
-    ----------
-    layer : torch.nn.Linear
-        Gives the shapes; nothing of it is kept.
-    """
-
-    needs_sensitivities: ClassVar[bool] = False
-    needs_loss_gradient: ClassVar[bool] = False
-
-    @abstractmethod
-    def __init__(self, layer: nn.Linear): ...
-
-    @abstractmethod
-    def update(self, batch: LayerBatch) -> None:
-        """Add a batch."""
-
-    @abstractmethod
-    def merge(self, other: Statistic) -> None:
-        """Add what another statistic of the same layer saw."""
+from ._base import LayerBatch, Statistic
 
 
 class SensitivityMoments(Statistic):
@@ -204,68 +147,3 @@ class _Block:
             product = self._product64.copy_(self._product)
             total += product.t() if self._few_inputs else product
         self.n_batches += 1
-
-
-class LossGradient(Statistic):
-    """Gradient of the mean loss with respect to a layer's weight.
-
-    Attributes
-    ----------
-    total_weight : float
-    total : float64 tensor of shape (n_out, n_in)
-        Gradient of the summed, weighted loss.
-    """
-
-    needs_loss_gradient = True
-
-    def __init__(self, layer: nn.Linear):
-        self.total_weight = 0.0
-        self.total = torch.zeros_like(layer.weight, dtype=torch.float64, requires_grad=False)
-
-    def update(self, batch: LayerBatch) -> None:
-        self.total += batch.loss_gradient
-        self.total_weight += batch.total_weight
-
-    def merge(self, other: LossGradient) -> None:
-        self.total += other.total
-        self.total_weight += other.total_weight
-
-    @property
-    def mean(self) -> Tensor:
-        """Gradient of the mean loss, float64 of shape (n_out, n_in)."""
-        return self.total / self.total_weight
-
-
-@dataclass
-class LayerStatistics:
-    """The statistics of one layer, by their class."""
-
-    by_class: dict[type[Statistic], Statistic] = field(default_factory=dict)
-
-    @classmethod
-    def empty(cls, layer: nn.Linear, classes: Sequence[type[Statistic]]) -> LayerStatistics:
-        return cls({statistic: statistic(layer) for statistic in classes})
-
-    def __getitem__(self, statistic: type[Statistic]) -> Statistic:
-        return self.by_class[statistic]
-
-    def update(self, batch: LayerBatch) -> None:
-        for statistic in self.by_class.values():
-            statistic.update(batch)
-
-    def merge(self, other: LayerStatistics) -> None:
-        """Add the statistics of the same layer over other data."""
-        for kind, statistic in self.by_class.items():
-            statistic.merge(other[kind])
-
-
-def merge(
-    shards: Sequence[Mapping[str, LayerStatistics]],
-) -> dict[str, LayerStatistics]:
-    """Merge the statistics of shards of the data into those of the whole."""
-    first, *others = shards
-    total = copy.deepcopy(dict(first))
-    for other in others:
-        for name, statistics in other.items():
-            total[name].merge(statistics)
-    return total

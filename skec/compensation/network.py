@@ -1,0 +1,59 @@
+"""All that stays in the network takes over what was removed."""
+
+from __future__ import annotations
+
+import torch
+
+from ._base import Stage
+from ._output_fit import OutputFit, RowPreconditioner, conjugate_gradients
+from .weights import WeightCompensation
+
+
+class NetworkCompensation(WeightCompensation):
+    """Least squares over everything that is left, on the outputs of the dense network.
+
+    First each unit has its own least squares (``"weights"``). Then all kept weights and biases
+    move together: Gauss–Newton on ``E‖y(x; w) − y_dense(x)‖²`` in the output metric, solved by
+    conjugate gradients with the units' own matrices as the preconditioner. So units make up for
+    each other, and what earlier steps left of the error is seen again. No targets are used.
+
+    When to use it: at high ratios, with ``n_steps`` of 10 or more. It takes some forward and
+    backward passes in each step.
+
+    Parameters
+    ----------
+    damping : float, default=1e-3
+        Added to the diagonal of each unit's matrix, as a fraction of its mean.
+    max_memory : float, default=2**30
+        Bytes for the matrices at a time. Layers whose matrices do not fit are preconditioned by
+        their diagonals.
+    iterations : int, default=10
+        Steps of the conjugate gradients.
+
+    References
+    ----------
+    The quadratic over all weights at once: Singh & Alistarh, "WoodFisher", NeurIPS 2020, and
+    Benbaki et al., "CHITA", ICML 2023, there for the loss; here for the dense network's outputs.
+    """
+
+    name = "network"
+
+    def __init__(self, damping: float = 1e-3, max_memory: float = 2**30, iterations: int = 10):
+        super().__init__(damping, max_memory)
+        self.iterations = iterations
+
+    @torch.no_grad()
+    def adjust(self, stage: Stage) -> None:
+        fit = OutputFit(stage)
+        precondition = RowPreconditioner(stage, self.damping, self.max_memory)
+        error, gradient = fit.error_and_gradient()
+        change = conjugate_gradients(
+            lambda direction: fit.product(direction) + precondition.ridge(direction),
+            -gradient,
+            precondition,
+            self.iterations,
+        )
+        for length in (1.0, 0.5, 0.25, 0.1):
+            if fit.error(length * change) < error:
+                fit.move(length * change)
+                return

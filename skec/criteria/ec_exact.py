@@ -1,0 +1,29 @@
+"""Elimination–compensation without the linearisation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..statistics import ExactElimination
+from ._base import Criterion
+
+
+class ExactEliminationCompensation(Criterion):
+    """The output error of the true network after the best change of the bias.
+
+    ``min_Δb E‖y(x) − y(x; W_ij = 0, b_i + Δb)‖²``, found for one weight after the other by
+    Gauss–Newton steps on ``Δb``.
+
+    When to use it: on small networks, to see what the linearisation in ``"ec"`` costs. It takes
+    some forward passes of all samples for every weight.
+
+    Source: the non-linear baseline of Ballini et al., arXiv:2602.20467 (2026).
+    """
+
+    name = "ec_exact"
+    requires = (ExactElimination,)
+    compensation = "bias_exact"
+    scores_are_errors = True
+
+    def score(self, weight, statistics, generator) -> Tensor:
+        return statistics[ExactElimination].error

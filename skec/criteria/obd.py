@@ -1,0 +1,30 @@
+"""Optimal brain damage."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..statistics import SensitivityMoments
+from ._base import Criterion
+
+
+class OptimalBrainDamage(Criterion):
+    """The output error without compensation, ``w_ij² E[s_i a_j²]``.
+
+    That is twice the rise of the loss in the diagonal Gauss–Newton approximation, with the output
+    metric in place of the loss's second derivative.
+
+    When to use it: as a comparison. It is ``"ec"`` without its idea: a weight counts for what its
+    input is, not for what the bias cannot say instead.
+
+    Source: LeCun, Denker, Solla, "Optimal brain damage", NeurIPS 1989.
+    """
+
+    name = "obd"
+    requires = (SensitivityMoments,)
+    scores_are_errors = True
+
+    def score(self, weight, statistics, generator) -> Tensor:
+        moments = statistics[SensitivityMoments]
+        power = moments.scatter + moments.sensitivity[:, None] * moments.mean.square()
+        return weight.square() * power / moments.total_weight

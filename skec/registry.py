@@ -1,0 +1,47 @@
+"""Objects that users give by name, with parameters, or as they are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+
+def look_up(what: str, value, parameters: Mapping | None, registry: Mapping, kind: type):
+    """Return the object that a name and its parameters stand for, or the given object.
+
+    Parameters
+    ----------
+    what : str
+        What the value is called in messages, such as ``"method"``.
+    value : str or object
+    parameters : mapping or None
+        Parameters for the class that the name stands for.
+    registry : mapping of str to class
+    kind : type
+        What an object must be an instance of.
+
+    Raises
+    ------
+    ValueError
+        If the name, or the name of a parameter, is unknown, or parameters come with an object.
+    """
+    if isinstance(value, kind):
+        if parameters:
+            raise ValueError(
+                f"{what}_params={dict(parameters)!r} goes with the name of a {what}, but {what} is "
+                f"an object already. Give it its parameters when you make it."
+            )
+        return value
+    if not isinstance(value, str) or value not in registry:
+        auto = "'auto' or " if what == "compensation" else ""
+        package = kind.__module__.rpartition(".")[0]
+        raise ValueError(
+            f"{what}={value!r} is unknown. Choose {auto}one of {sorted(registry)}, or pass an "
+            f"instance of {package}.{kind.__name__}."
+        )
+    parameters = {} if parameters is None else parameters
+    known = list(inspect.signature(registry[value]).parameters)
+    if not isinstance(parameters, Mapping) or not set(parameters) <= set(known):
+        has = f"Its parameters are {known}." if known else "It has no parameters."
+        raise ValueError(f"{what}_params={parameters!r} does not fit {what}={value!r}. {has}")
+    return registry[value](**parameters)

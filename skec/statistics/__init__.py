@@ -1,0 +1,28 @@
+"""Sums over the calibration data from which scores and compensations are computed.
+
+Every statistic is a sum over samples: it takes data in batches, and two of them that saw
+different data merge into the one that saw both. Sums are kept in float64.
+"""
+
+from ._base import LayerBatch, LayerStatistics, NetworkStatistic, Statistic, merge
+from ._exact import ExactElimination
+from ._gradient import LossGradient
+from ._inputs import InputPower
+from ._moments import SensitivityMoments
+from ._probes import ProbeError
+from ._rows import RowBlock, RowMoments
+
+__all__ = [
+    "ExactElimination",
+    "InputPower",
+    "LayerBatch",
+    "LayerStatistics",
+    "LossGradient",
+    "NetworkStatistic",
+    "ProbeError",
+    "RowBlock",
+    "RowMoments",
+    "SensitivityMoments",
+    "Statistic",
+    "merge",
+]

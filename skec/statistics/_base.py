@@ -1,0 +1,131 @@
+"""The protocol of a statistic, and the statistics of one layer."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ..calibration import CalibrationData
+    from ..metric import OutputMetric
+
+
+@dataclass
+class LayerBatch:
+    """What one layer saw of one batch.
+
+    Attributes
+    ----------
+    inputs : tensor of shape (n_samples, n_in)
+    sensitivities : tensor of shape (n_samples, n_out) or None
+        ``s_i(x)``, there if a statistic asks for it.
+    weights : tensor of shape (n_samples,) or None
+        Sample weights; None stands for ones.
+    loss_gradient : tensor of shape (n_out, n_in) or None
+        Gradient of the batch's summed, weighted loss, there if a statistic asks for it.
+    """
+
+    inputs: Tensor
+    sensitivities: Tensor | None = None
+    weights: Tensor | None = None
+    loss_gradient: Tensor | None = None
+
+    @property
+    def total_weight(self) -> float:
+        return float(len(self.inputs) if self.weights is None else self.weights.sum())
+
+
+class Statistic(ABC):
+    """Base class: a sum over samples for one layer.
+
+    Parameters
+    ----------
+    layer : torch.nn.Linear
+        Gives the shapes; nothing of it is kept.
+    """
+
+    needs_sensitivities: ClassVar[bool] = False
+    needs_loss_gradient: ClassVar[bool] = False
+
+    @abstractmethod
+    def __init__(self, layer: nn.Linear): ...
+
+    @abstractmethod
+    def update(self, batch: LayerBatch) -> None:
+        """Add a batch."""
+
+    @abstractmethod
+    def merge(self, other: Statistic) -> None:
+        """Add what another statistic of the same layer saw."""
+
+
+class NetworkStatistic(Statistic):
+    """Base class: what takes runs of the network itself, and so is no sum over batches.
+
+    Its ``measure`` takes the place of ``update``, and it cannot be merged.
+    """
+
+    @classmethod
+    @abstractmethod
+    def measure(
+        cls,
+        module: nn.Module,
+        layers: Mapping[str, nn.Linear],
+        data: CalibrationData,
+        metric: OutputMetric,
+    ) -> dict[str, Statistic]:
+        """Return the statistic of each layer."""
+
+    def update(self, batch: LayerBatch) -> None:
+        raise TypeError(f"{type(self).__name__} is measured, not summed over batches.")
+
+    def merge(self, other: Statistic) -> None:
+        raise TypeError(f"{type(self).__name__} is measured on all samples and cannot be merged.")
+
+
+@dataclass
+class LayerStatistics:
+    """The statistics of one layer, by their class.
+
+    Attributes
+    ----------
+    by_class : dict of Statistic class to Statistic
+    kept : bool tensor of shape (n_out, n_in) or None
+        The weights that earlier pruning steps have left; None stands for all.
+    """
+
+    by_class: dict[type[Statistic], Statistic] = field(default_factory=dict)
+    kept: Tensor | None = None
+
+    @classmethod
+    def empty(cls, layer: nn.Linear, classes: Sequence[type[Statistic]]) -> LayerStatistics:
+        return cls({statistic: statistic(layer) for statistic in classes})
+
+    def __getitem__(self, statistic: type[Statistic]) -> Statistic:
+        return self.by_class[statistic]
+
+    def update(self, batch: LayerBatch) -> None:
+        for statistic in self.by_class.values():
+            statistic.update(batch)
+
+    def merge(self, other: LayerStatistics) -> None:
+        """Add the statistics of the same layer over other data."""
+        for kind, statistic in self.by_class.items():
+            statistic.merge(other[kind])
+
+
+def merge(
+    shards: Sequence[Mapping[str, LayerStatistics]],
+) -> dict[str, LayerStatistics]:
+    """Merge the statistics of shards of the data into those of the whole."""
+    first, *others = shards
+    total = copy.deepcopy(dict(first))
+    for other in others:
+        for name, statistics in other.items():
+            total[name].merge(statistics)
+    return total

@@ -1,0 +1,39 @@
+"""The size of a layer's inputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._base import LayerBatch, Statistic
+
+
+class InputPower(Statistic):
+    """Mean square of each input of a layer.
+
+    Attributes
+    ----------
+    total_weight : float
+        Sum of the sample weights.
+    total : float64 tensor of shape (n_in,)
+    """
+
+    def __init__(self, layer: nn.Linear):
+        self.total_weight = 0.0
+        self.total = torch.zeros_like(layer.weight[0], dtype=torch.float64, requires_grad=False)
+
+    def update(self, batch: LayerBatch) -> None:
+        squares = batch.inputs.double().square()
+        if batch.weights is not None:
+            squares *= batch.weights[:, None]
+        self.total += squares.sum(0)
+        self.total_weight += batch.total_weight
+
+    def merge(self, other: InputPower) -> None:
+        self.total += other.total
+        self.total_weight += other.total_weight
+
+    @property
+    def mean(self) -> Tensor:
+        """``E[a_j²]``, float64 of shape (n_in,)."""
+        return self.total / self.total_weight

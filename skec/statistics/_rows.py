@@ -1,0 +1,172 @@
+"""Second moments of a layer's inputs, a matrix for each unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ._base import LayerBatch, Statistic
+
+_SAMPLES = 4096  # in one matrix product
+_ALONE = 192  # inputs from which a unit's matrix is computed by itself
+
+
+@dataclass
+class RowBlock:
+    """The matrices of some units, restricted to the weights that each of them has left.
+
+    Attributes
+    ----------
+    rows : int64 tensor of shape (n_rows,)
+        The units.
+    columns : int64 tensor of shape (n_rows, size)
+        Their inputs; ``n_in`` stands for the bias, ``n_in + 1`` for a place that is not used.
+    used : bool tensor of shape (n_rows, size)
+    moments : tensor of shape (n_rows, size, size)
+        ``H_i = E[s_i ã ãᵀ]`` for these inputs, zero in places that are not used.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    used: Tensor
+    moments: Tensor
+
+    def take(self, chosen: Tensor) -> RowBlock:
+        """The block of some of its units, given by a bool tensor of shape (n_rows,)."""
+        return RowBlock(
+            self.rows[chosen], self.columns[chosen], self.used[chosen], self.moments[chosen]
+        )
+
+    def damped(self, damping: float) -> Tensor:
+        """The matrices in float64 with a fraction of their mean diagonal added to it.
+
+        Places that are not used get a one on the diagonal, so that every matrix is positive
+        definite.
+        """
+        moments = self.moments.double()
+        diagonal = moments.diagonal(dim1=-2, dim2=-1)
+        ridge = damping * diagonal.sum(1) / self.used.sum(1)
+        ridge = ridge.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+        diagonal += torch.where(self.used, ridge, 1.0)
+        return moments
+
+
+class RowMoments(Statistic):
+    """``H_i = E[s_i ã ãᵀ]`` for each unit i, with ``ã = [a; 1]`` the inputs and the bias.
+
+    One matrix for each unit is more than fits in memory for a wide layer, and a pruned unit needs
+    but a small part of it. So the inputs and sensitivities are kept, and the matrices are computed
+    when they are asked for, block by block of units.
+    """
+
+    needs_sensitivities = True
+
+    def __init__(self, layer: nn.Linear):
+        self.total_weight = 0.0
+        self._n_in = layer.in_features
+        self._batches: list[tuple[Tensor, Tensor]] = []
+        self._cache: tuple[Tensor, list[RowBlock]] | None = None
+
+    def update(self, batch: LayerBatch) -> None:
+        sensitivities = batch.sensitivities.clone()
+        if batch.weights is not None:
+            sensitivities *= batch.weights[:, None]
+        self._batches.append((batch.inputs, sensitivities))
+        self.total_weight += batch.total_weight
+
+    def merge(self, other: RowMoments) -> None:
+        self._batches += other._batches
+        self.total_weight += other.total_weight
+        self._cache = None
+
+    def blocks(self, kept: Tensor, max_memory: float) -> Iterator[RowBlock]:
+        """Yield the matrices of all units that have a weight left.
+
+        Parameters
+        ----------
+        kept : bool tensor of shape (n_out, n_in)
+        max_memory : float
+            Bytes for the matrices of a block, and for those that are remembered until the next
+            call with the same ``kept``.
+        """
+        if self._cache is not None and self._cache[0] is kept:
+            yield from self._cache[1]
+            return
+        inputs, sensitivities = self._joined()
+        remembered, size = [], 0
+        for rows, columns, used in _equal_sizes(kept, max_memory):
+            moments = self._moments(inputs, sensitivities, rows, columns, max_memory)
+            block = RowBlock(rows, columns, used, moments)
+            size += moments.nbytes
+            if size <= max_memory:
+                remembered.append(block)
+            yield block
+        self._cache = (kept, remembered) if size <= max_memory else None
+
+    def diagonal(self) -> Tensor:
+        """``E[s_i ã_j²]``, float64 of shape (n_out, n_in + 1)."""
+        inputs, sensitivities = self._joined()
+        return (sensitivities @ inputs[:-1].t().square()).double() / self.total_weight
+
+    def _joined(self) -> tuple[Tensor, Tensor]:
+        """Inputs with a one and a zero below, and sensitivities; a column is a sample."""
+        if len(self._batches) > 1:
+            parts = zip(*self._batches, strict=True)
+            self._batches = [tuple(torch.cat(part) for part in parts)]
+        inputs, sensitivities = self._batches[0]
+        ends = inputs.new_tensor([1.0, 0.0])[:, None].expand(2, len(inputs))
+        return torch.cat([inputs.t(), ends]), sensitivities.t().contiguous()
+
+    def _moments(self, inputs, sensitivities, rows, columns, max_memory) -> Tensor:
+        weights = sensitivities[rows].sqrt()
+        if len(rows) == 1:  # a rectified unit is insensitive to about half of the samples
+            (sensitive,) = torch.nonzero(weights[0], as_tuple=True)
+            inputs, weights = inputs[columns[0]][:, sensitive], weights[:, sensitive]
+            columns = torch.arange(len(inputs), device=inputs.device)[None]
+        total = inputs.new_zeros((*columns.shape, columns.shape[1]), dtype=torch.float64)
+        per_sample = columns.numel() * inputs.element_size()
+        n_samples = int(min(_SAMPLES, max(max_memory / 4 / per_sample, 64)))
+        for start in range(0, inputs.shape[1], n_samples):
+            samples = slice(start, start + n_samples)
+            weighted = inputs[:, samples]
+            weighted = weighted[None] if len(rows) == 1 else weighted[columns]
+            total += _outer(weighted * weights[:, None, samples])
+        return (total / self.total_weight).to(inputs.dtype)
+
+
+def _outer(factors: Tensor) -> Tensor:
+    """``A Aᵀ`` for a batch of matrices; of large ones little more than one triangle is computed."""
+    size = factors.shape[1]
+    if size < _ALONE:
+        return factors @ factors.mT
+    product = factors.new_empty((*factors.shape[:2], size))
+    edges = [size * part // 8 for part in range(9)]
+    for start, stop in pairwise(edges):
+        below = factors[:, start:stop] @ factors[:, :stop].mT
+        product[:, start:stop, :stop] = below
+        product[:, :start, start:stop] = below[:, :, :start].mT
+    return product
+
+
+def _equal_sizes(kept: Tensor, max_memory: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Group units with about as many weights left; yield rows, columns and what is used."""
+    n_in = kept.shape[1]
+    counts = kept.sum(1)
+    order = torch.argsort(counts, descending=True, stable=True)
+    order = order[counts[order] > 0]
+    start = 0
+    while start < len(order):
+        size = int(counts[order[start]]) + 1
+        n_rows = 1 if size >= _ALONE else max(int(min(max_memory / 16, 2**25) / (8 * size**2)), 1)
+        rows = order[start : start + n_rows]
+        start += n_rows
+        # the kept inputs of each row first, in their order, then the bias
+        present = torch.cat([kept[rows], torch.ones_like(kept[rows, :1])], dim=1)
+        columns = torch.argsort(present.to(torch.int8), dim=1, descending=True, stable=True)
+        columns = columns[:, :size]
+        used = torch.gather(present, 1, columns)
+        yield rows, torch.where(used, columns, n_in + 1), used

@@ -1,0 +1,61 @@
+"""Checks of parameters that several parts of the library share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+
+from .allocation import SCOPES, n_of_m
+
+
+def check_ratio(ratio, name: str = "pruning_ratio") -> None:
+    """Raise unless a pruning ratio is in [0, 1)."""
+    if not isinstance(ratio, Real) or isinstance(ratio, bool) or not 0 <= ratio < 1:
+        raise ValueError(
+            f"{name} must be the fraction of the weights to remove, in [0, 1); got {ratio!r}."
+        )
+
+
+def check_scope(scope, names: Sequence[str] | None = None) -> None:
+    """Raise unless a scope is known, or maps layer names to ratios.
+
+    Without ``names`` those of a mapping are not looked at.
+    """
+    if not isinstance(scope, Mapping):
+        if not (isinstance(scope, str) and n_of_m(scope)) and scope not in SCOPES:
+            raise ValueError(
+                f"scope={scope!r} is unknown. Choose one of {sorted(SCOPES)}, a pattern such as "
+                f"'2:4', or a dict of ratios per layer."
+            )
+        return
+    unknown = [name for name in scope if names is not None and name not in names]
+    if unknown:
+        raise ValueError(
+            f"scope names layers {unknown} that cannot be pruned. The prunable layers are "
+            f"{list(names)}."
+        )
+    for name, ratio in scope.items():
+        check_ratio(ratio, f"scope[{name!r}]")
+
+
+def check_choice(name: str, value, choices) -> None:
+    """Raise unless a value is one of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown. Choose one of {sorted(choices)}.")
+
+
+def check_count(name: str, value) -> None:
+    """Raise unless a value is a positive integer."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+
+
+def check_probes(n_probes) -> None:
+    """Raise unless a number of probes is one, or stands for one."""
+    if n_probes is None or (isinstance(n_probes, str) and n_probes == "auto"):
+        return
+    if not isinstance(n_probes, Integral) or isinstance(n_probes, bool) or n_probes < 1:
+        raise ValueError(
+            f"n_probes must be a positive integer, None for a backpropagation per output, or "
+            f"'auto'; got {n_probes!r}."
+        )
