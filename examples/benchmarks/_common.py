@@ -16,13 +16,13 @@ from skec.datasets import fetch_uci
 from skec.report import PruningReport
 
 
-def arguments(description: str, **numbers: int) -> argparse.Namespace:
-    """Parse ``--quick``, ``--threads`` and further numbers, given by name and default."""
+def arguments(description: str, **further) -> argparse.Namespace:
+    """Parse ``--quick``, ``--threads`` and further options, given by name and default."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smaller data and fewer repetitions")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch")
-    for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in further.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
     return parsed

@@ -51,7 +51,9 @@ def models() -> dict:
     return candidates | {"RealMLP": realmlp}
 
 
-def evaluate(name: str, split: int, n_splits: int) -> dict[str, tuple[float, float]]:
+def evaluate(
+    name: str, split: int, n_splits: int, chosen: list[str]
+) -> dict[str, tuple[float, float]]:
     """Test error and seconds of a fit, for each model on one split."""
     torch.set_num_threads(1)
     X, y = fetch_uci(name, download=False)
@@ -61,7 +63,8 @@ def evaluate(name: str, split: int, n_splits: int) -> dict[str, tuple[float, flo
     splits = ShuffleSplit(n_splits, test_size=0.1, random_state=0).split(X)
     train, test = list(splits)[split]
     results = {}
-    for model_name, model in models().items():
+    for model_name in chosen:
+        model = models()[model_name]
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -74,10 +77,10 @@ def evaluate(name: str, split: int, n_splits: int) -> dict[str, tuple[float, flo
 
 def main() -> None:
     """Measure and print."""
-    options = arguments(__doc__, splits=10, jobs=1)
+    options = arguments(__doc__, splits=10, jobs=1, models=",".join(models()))
     names = ("yacht", "energy") if options.quick else UCI_NAMES
     n_splits = 1 if options.quick else options.splits
-    candidates = list(models())
+    candidates = options.models.split(",")
     print_setting(
         data=f"{len(names)} UCI sets, at most {MAX_SAMPLES} samples, {n_splits} 90/10 splits",
         error="RMSE over the standard deviation of the training target, ± standard error",
@@ -87,7 +90,7 @@ def main() -> None:
     tasks = [(name, split) for name in names for split in range(n_splits)]
     try:
         found = Parallel(n_jobs=options.jobs, verbose=5)(
-            delayed(evaluate)(name, split, n_splits) for name, split in tasks
+            delayed(evaluate)(name, split, n_splits, candidates) for name, split in tasks
         )
     except FileNotFoundError as error:
         print(f"skipped: {error}")
