@@ -3,7 +3,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skec.allocation import SCOPES, allocate, allocate_ratios, split_count
+from skec.allocation import (
+    SCOPES,
+    allocate,
+    allocate_ratios,
+    erdos_renyi_counts,
+    n_of_m,
+    split_count,
+)
+from skec.criteria.lamp import lamp_scores
 
 seeds = st.integers(0, 2**31 - 1)
 ratios = st.floats(0, 1, exclude_max=True)
@@ -127,6 +135,125 @@ class TestAllocate:
         before = scores["layer_0"].clone()
         allocate(scores, 0.5, scope, scores)
         assert torch.equal(scores["layer_0"], before)
+
+
+class TestErdosRenyi:
+    @given(shapes=shapes, ratio=ratios)
+    def test_densities_are_proportional_to_inputs_plus_outputs_over_their_product(
+        self, shapes, ratio
+    ):
+        sizes = [n_out * n_in for n_out, n_in in shapes]
+        total = round(ratio * sum(sizes))
+        counts = erdos_renyi_counts(shapes, total)
+        assert sum(counts) == pytest.approx(total)
+        factors = []
+        for (n_out, n_in), count, size in zip(shapes, counts, sizes, strict=True):
+            assert -1e-9 <= count <= size
+            factors.append((1 - count / size) * size / (n_out + n_in))
+        whole = [count == 0 for count in counts]
+        below = [factor for factor, full in zip(factors, whole, strict=True) if not full]
+        assert below == pytest.approx(below[:1] * len(below), abs=1e-12)
+        for factor, full in zip(factors, whole, strict=True):
+            if full and below:  # it would need a density above one
+                assert factor <= below[0] + 1e-9
+
+    def test_by_hand(self):
+        # kept: proportional to 110, 20 and 11 of 70; the last would keep 5.5 of its 10
+        shapes = [(10, 100), (10, 10), (1, 10)]
+        expected = [1000 - 70 * 110 / 141, 100 - 70 * 20 / 141, 10 - 70 * 11 / 141]
+        assert erdos_renyi_counts(shapes, 1040) == pytest.approx(expected)
+        # kept 300: 23.4 of 10 in the last layer are too many, so the others share 290
+        expected = [1000 - 290 * 110 / 130, 100 - 290 * 20 / 130, 0]
+        assert erdos_renyi_counts(shapes, 810) == pytest.approx(expected)
+
+    @given(ratio=st.floats(0.1, 0.9), seed=seeds)
+    def test_masks_follow_to_within_a_weight(self, ratio, seed):
+        shapes = [(8, 9), (8, 8), (3, 8)]
+        scores = random_scores(shapes, seed)
+        masks = allocate(scores, ratio, "erdos_renyi")
+        exact = erdos_renyi_counts(shapes, round(ratio * count(scores)))
+        for mask, part in zip(masks.values(), exact, strict=True):
+            assert abs(int((~mask).sum()) - part) < 1 + 1e-9
+
+
+class TestLayerAdaptive:
+    @given(shapes=shapes, ratio=ratios, seed=seeds)
+    def test_of_magnitudes_is_global_by_their_scores(self, shapes, ratio, seed):
+        weights = {name: score - 0.5 for name, score in random_scores(shapes, seed).items()}
+        magnitudes = {name: weight.abs() for name, weight in weights.items()}
+        found = allocate(magnitudes, ratio, "lamp", weights)
+        expected = allocate({n: lamp_scores(w) for n, w in weights.items()}, ratio)
+        for name, mask in expected.items():
+            assert torch.equal(found[name], mask)
+
+    def test_the_numbers_come_from_the_weights_and_the_choice_from_the_scores(self):
+        weights = random_scores([(6, 7), (4, 6)], 0)
+        scores = random_scores([(6, 7), (4, 6)], 1)
+        found, by_weight = (
+            allocate(scores, 0.6, "lamp", weights),
+            allocate(weights, 0.6, "lamp", weights),
+        )
+        for name, mask in found.items():
+            assert mask.sum() == by_weight[name].sum()
+            assert scores[name][mask].min() > scores[name][~mask].max()
+
+    def test_needs_the_weights(self):
+        with pytest.raises(ValueError, match=r"scope='lamp' needs the weights .* got None"):
+            allocate(random_scores([(2, 2)], 0), 0.5, "lamp")
+
+
+patterns = st.tuples(st.integers(1, 7), st.integers(1, 7)).map(lambda p: (p[0], p[0] + p[1]))
+
+
+class TestGroups:
+    def groups(self, mask, m):
+        return [mask[:, start : start + m] for start in range(0, mask.shape[1], m)]
+
+    @given(pattern=patterns, n_out=st.integers(1, 4), n_in=st.integers(1, 20), seed=seeds)
+    def test_n_of_m_stay_and_they_are_the_highest(self, pattern, n_out, n_in, seed):
+        n, m = pattern
+        ((_, scores),) = random_scores([(n_out, n_in)], seed).items()
+        mask = allocate({"a": scores}, 1 - n / m, f"{n}:{m}")["a"]
+        assert mask.shape == scores.shape
+        for kept, score in zip(self.groups(mask, m), self.groups(scores, m), strict=True):
+            size = kept.shape[1]  # the last group may be smaller
+            assert (kept.sum(1) == min(n, size)).all()
+            for row_kept, row_score in zip(kept, score, strict=True):
+                if not row_kept.all():
+                    assert row_score[row_kept].min() > row_score[~row_kept].max()
+
+    @given(pattern=patterns, n_in=st.integers(1, 20), seed=seeds, n_steps=st.integers(1, 6))
+    def test_stages_never_bring_a_weight_back(self, pattern, n_in, seed, n_steps):
+        n, m = pattern
+        before = torch.ones(3, n_in, dtype=torch.bool)
+        for step in range(1, n_steps + 1):
+            ((_, scores),) = random_scores([(3, n_in)], seed + step).items()
+            ratio = (1 - n / m) * step / n_steps
+            ranked = {"a": scores.masked_fill(~before, -torch.inf)}
+            mask = allocate(ranked, ratio, f"{n}:{m}")["a"]
+            assert (mask <= before).all()
+            for kept in self.groups(mask, m):
+                assert (kept.sum(1) >= min(n, kept.shape[1])).all()
+            before = mask
+        for kept in self.groups(before, m):
+            assert (kept.sum(1) == min(n, kept.shape[1])).all()
+
+    def test_stages_remove_some_in_each_group(self):
+        scores = random_scores([(3, 16)], 0)
+        counts = [
+            [int(group.sum()) for group in self.groups(allocate(scores, r, "2:8")["layer_0"], 8)]
+            for r in (0.0, 0.25, 0.5, 0.75)
+        ]
+        assert counts == [[24, 24], [18, 18], [12, 12], [6, 6]]
+
+    @pytest.mark.parametrize("scope", ["4:2", "0:4", "2:2", "0:0"])
+    def test_patterns_that_keep_none_or_all_are_named(self, scope):
+        with pytest.raises(ValueError, match=f"scope='{scope}' must keep at least one .*'2:4'"):
+            n_of_m(scope)
+
+    @pytest.mark.parametrize("scope", ["a:b", "2:", ":4", "2", "-1:4", "2:4:8", "2.0:4", "global"])
+    def test_other_strings_are_no_patterns(self, scope):
+        assert n_of_m(scope) is None
 
 
 class TestAllocateRatios:

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from skec import prune
+from skec.compensation import Compensation
 from skec.criteria import CRITERIA, Criterion, get_criterion
-from skec.statistics import LayerBatch, LayerStatistics, SensitivityMoments, Statistic
+from skec.statistics import (
+    ExactElimination,
+    LayerBatch,
+    LayerStatistics,
+    SensitivityMoments,
+    Statistic,
+)
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -213,6 +222,280 @@ class TestWithoutData:
             scores_of(network(), None, method="random", random_state=state) for _ in range(2)
         )
         assert not torch.equal(first["0"], second["0"])
+
+
+METRICS = ["identity", "fisher"]
+every_metric = pytest.mark.parametrize("metric", METRICS)
+
+
+def weighted(n=31, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, generator=generator, dtype=torch.float64) + 0.1
+
+
+class TestOptimalBrainDamage:
+    @every_metric
+    @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+    def test_is_the_linearised_error_of_leaving_a_weight_out(
+        self, metric, activation, measured_jacobians
+    ):
+        module, X, w = network(activation), samples(), weighted()
+        found = scores_of(module, X, None, "obd", sample_weight=w, output_metric=metric)
+        jacobian = measured_jacobians(module, X, sample_weight=w, metric=metric)
+        for name, score in found.items():
+            change = jacobian[name][:, :, :-1] * module.get_submodule(name).weight.detach()
+            torch.testing.assert_close(score, change.square().sum(0), rtol=1e-9, atol=1e-15)
+
+    def test_a_far_offset_costs_no_digits_that_matter(self):
+        module, X = network(), samples() + 1e5
+        layer = nn.Sequential(module[0])
+        expected = module[0].weight.detach().square() * X.square().mean(0)
+        torch.testing.assert_close(scores_of(layer, X, None, "obd")["0"], expected)
+
+
+class TestWeightTimesInput:
+    def test_is_the_formula(self):
+        module, X, w = network(), samples(), weighted()
+        found = scores_of(module, X, None, "wanda", sample_weight=w, batch_size=7)
+        inputs = {"0": X, "2": torch.tanh(module[0](X))}
+        for name, a in inputs.items():
+            norm = np.sqrt(np.average(a.detach().numpy() ** 2, axis=0, weights=w.numpy()))
+            weight = module.get_submodule(name).weight.detach().numpy()
+            np.testing.assert_allclose(found[name], np.abs(weight) * norm, rtol=1e-12)
+
+
+class TestLayerAdaptiveMagnitude:
+    @given(seed=seeds)
+    def test_is_the_double_loop(self, seed):
+        W = torch.randn(4, 6, generator=torch.Generator().manual_seed(seed)).double()
+        found = scores_of(nn.Sequential(holding(W)), None, method="lamp")["0"]
+        for i, j in np.ndindex(4, 6):
+            at_least = sum(float(u) ** 2 for u in W.flatten() if abs(u) >= abs(W[i, j]))
+            assert float(found[i, j]) == pytest.approx(float(W[i, j]) ** 2 / at_least)
+
+    def test_keeps_the_order_of_the_magnitudes_and_ends_at_one(self):
+        W = network()[0].weight.detach()
+        scores = scores_of(nn.Sequential(holding(W)), None, method="lamp")["0"].flatten()
+        assert torch.equal(scores.argsort(), W.abs().flatten().argsort())
+        assert scores.max() == 1
+
+    def test_removed_weights_and_layers_of_zeros_score_nothing(self):
+        W = torch.tensor([[0.0, 2.0, 0.0, 1.0]]).double()
+        scores = scores_of(nn.Sequential(holding(W)), None, method="lamp")["0"]
+        torch.testing.assert_close(scores, torch.tensor([[0.0, 1.0, 0.0, 0.2]]).double())
+        scores = scores_of(nn.Sequential(holding(0 * W)), None, method="lamp")["0"]
+        assert not scores.any()
+
+
+def holding(weight):
+    layer = nn.Linear(*reversed(weight.shape)).double()
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+    return layer
+
+
+ACTIVATIONS = [nn.Tanh, nn.ReLU, nn.GELU]
+EXACTLY = {"method_params": {"damping": 1e-10}}
+
+
+def surgery(jacobian, weight, kept):
+    """For each kept weight the least squares of the others of its row and of the bias."""
+    scores = np.zeros(weight.shape)
+    for i, j in np.argwhere(kept.numpy()):
+        A = jacobian[:, i].numpy()
+        lost = A[:, j] * weight[i, j].item()
+        others = [*(u for u in np.flatnonzero(kept[i]) if u != j), weight.shape[1]]
+        change = np.linalg.lstsq(A[:, others], lost)[0]
+        scores[i, j] = np.square(lost - A[:, others] @ change).sum()
+    return torch.from_numpy(scores)
+
+
+class Recorded(CRITERIA["surgeon"]):
+    """Keeps the scores of each layer in each step."""
+
+    def __init__(self):
+        super().__init__(damping=1e-10)
+        self.scores = []
+
+    def score(self, weight, statistics, generator):
+        self.scores.append(super().score(weight, statistics, generator))
+        return self.scores[-1]
+
+
+class TestSurgeon:
+    @every_metric
+    @pytest.mark.parametrize("activation", ACTIVATIONS)
+    def test_is_the_least_error_over_the_rest_of_the_row(
+        self, metric, activation, measured_jacobians
+    ):
+        module, X, w = network(activation), samples(), weighted()
+        found = scores_of(
+            module, X, None, "surgeon", sample_weight=w, output_metric=metric, **EXACTLY
+        )
+        jacobian = measured_jacobians(module, X, sample_weight=w, metric=metric)
+        for name, score in found.items():
+            weight = module.get_submodule(name).weight.detach()
+            expected = surgery(jacobian[name], weight, torch.ones_like(weight, dtype=torch.bool))
+            torch.testing.assert_close(score, expected, rtol=1e-5, atol=1e-8 * expected.max())
+
+    def test_needs_no_bias_that_is_there_already(self, measured_jacobians):
+        module, X = network(), samples() + 0.5
+        for layer in (module[0], module[2]):
+            layer.bias = None
+        found = scores_of(module, X, None, "surgeon", **EXACTLY)
+        for name, jacobian in measured_jacobians(module, X).items():
+            weight = module.get_submodule(name).weight.detach()
+            expected = surgery(jacobian, weight, torch.ones_like(weight, dtype=torch.bool))
+            torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-9)
+
+    @every_metric
+    def test_what_went_in_an_earlier_step_does_not_come_back_to_help(
+        self, metric, measured_jacobians
+    ):
+        module, X = network(), samples()
+        between, record = [], Recorded()
+        prune(
+            module, X, pruning_ratio=0.6, n_steps=2, method=record, output_metric=metric,
+            after_step=lambda module, masks: between.append((copy.deepcopy(module), masks)),
+        )  # fmt: skip
+        ((half, masks),) = between
+        jacobian = measured_jacobians(half, X, metric=metric)
+        for name, score in zip(masks, record.scores[2:], strict=True):
+            assert not masks[name].all()
+            expected = surgery(jacobian[name], half.get_submodule(name).weight, masks[name])
+            torch.testing.assert_close(score, expected, rtol=1e-5, atol=1e-8 * expected.max())
+
+    @given(seed=seeds, fisher=st.booleans())
+    def test_the_more_may_move_the_smaller_the_error(self, seed, fisher):
+        module, X = network(nn.SiLU, seed=seed), samples(seed=seed)
+        kwargs = {"sample_weight": weighted(seed=seed), "output_metric": METRICS[fisher]}
+        damage = scores_of(module, X, None, "obd", **kwargs)
+        bias = scores_of(module, X, None, "ec", **kwargs)
+        row = scores_of(module, X, None, "surgeon", **EXACTLY, **kwargs)
+        for name in damage:
+            slack = 1e-8 * damage[name].max()
+            assert (row[name] <= bias[name] + slack).all()
+            assert (bias[name] <= damage[name] + slack).all()
+            assert row[name].sum() < bias[name].sum() < damage[name].sum()
+
+    def test_with_a_single_input_only_the_bias_may_move(self):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(1, 1), nn.Tanh(), nn.Linear(1, 2)).double()
+        X = samples()[:, :1]
+        row, bias = (scores_of(module, X, None, *method) for method in [("surgeon",), ("ec",)])
+        expected = scores_of(module, X, None, "surgeon", **EXACTLY)
+        for name in bias:
+            torch.testing.assert_close(expected[name], bias[name], rtol=1e-4, atol=1e-12)
+            assert (row[name] >= bias[name]).all()  # damping holds the bias back
+
+    def test_dead_units_and_copied_inputs_cost_nothing(self):
+        module, X = network(nn.ReLU), samples()
+        with torch.no_grad():
+            module[0].bias[1] = -100.0
+        X[:, 3] = X[:, 0] - 2 * X[:, 1]
+        scores = scores_of(module, X, None, "surgeon", method_params={"damping": 1e-12})
+        assert (scores["0"][1] < 1e-20).all()
+        assert (scores["2"][:, 1] < 1e-9).all()
+        assert (scores["0"][:, [0, 1, 3]] < 1e-6).all()
+        assert (scores["0"][[0, 2, 3, 4], 2] > 1e-6).all()
+
+    @pytest.mark.parametrize("max_memory", [0, 1000])
+    def test_little_memory_changes_nothing(self, max_memory):
+        module, X = network(), samples(150)
+        expected = scores_of(module, X, None, "surgeon")
+        params = {"max_memory": max_memory}
+        found = scores_of(module, X, None, "surgeon", method_params=params)
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=1e-15)
+
+
+def exact_error(module, X, name, i, j, w, metric, shift):
+    """The true error of removing a weight and moving the bias of its unit by ``shift``."""
+    changed = copy.deepcopy(module)
+    layer = changed.get_submodule(name)
+    with torch.no_grad():
+        layer.weight[i, j] = 0.0
+        layer.bias[i] += shift
+        change = (changed(X) - module(X)).numpy()
+        p = torch.softmax(module(X), 1).numpy()
+    errors = np.square(change).sum(1)
+    if metric == "fisher":
+        errors = (p * change**2).sum(1) - (p * change).sum(1) ** 2
+    return np.average(errors, weights=w)
+
+
+class TestExactEliminationCompensation:
+    @every_metric
+    @pytest.mark.parametrize("activation", [nn.Tanh, nn.SiLU])
+    def test_is_the_least_true_error_over_the_bias(self, metric, activation):
+        module, X, w = network(activation, n_outputs=2), samples(), weighted()
+        with torch.no_grad():
+            module[0].weight.mul_(2.0)  # far from linear
+        kwargs = {"sample_weight": w, "output_metric": metric}
+        shifts = Shifts()
+        prune(module, X, pruning_ratio=0.1, method="ec_exact", compensation=shifts, **kwargs)
+        scores = scores_of(module, X, None, "ec_exact", **kwargs)
+        for k, (name, score) in enumerate(scores.items()):
+            for i, j in np.ndindex(*score.shape):
+                best = minimize_scalar(
+                    lambda shift, at=(name, i, j): exact_error(module, X, *at, w, metric, shift),
+                    bracket=(-0.1, 0.1),
+                    tol=1e-8,
+                )
+                assert float(score[i, j]) == pytest.approx(best.fun, rel=1e-5, abs=1e-12)
+                if best.fun > 1e-6:
+                    assert float(shifts.found[k][i, j]) == pytest.approx(best.x, rel=0.02, abs=2e-3)
+
+    def test_differs_from_the_linearised_one_where_the_network_bends(self):
+        module, X = network(), samples()
+        with torch.no_grad():
+            module[0].weight.mul_(2.0)
+        exact, linear = (scores_of(module, X, None, method) for method in ("ec_exact", "ec"))
+        assert not torch.allclose(exact["0"], linear["0"], rtol=0.1)
+        torch.testing.assert_close(exact["2"], linear["2"])  # the last layer does not bend
+
+    @every_metric
+    def test_is_the_linearised_one_in_a_linear_network(self, metric):
+        module, X = network(nn.Identity), samples()
+        exact, linear = (
+            scores_of(module, X, None, method, sample_weight=weighted(), output_metric=metric)
+            for method in ("ec_exact", "ec")
+        )
+        for name in linear:
+            torch.testing.assert_close(exact[name], linear[name], rtol=1e-6, atol=1e-14)
+
+    def test_removed_weights_and_dead_units_cost_nothing(self):
+        module, X = network(nn.ReLU), samples()
+        with torch.no_grad():
+            module[0].weight[0, 0] = 0.0
+            module[0].bias[1] = -100.0
+        scores = scores_of(module, X, None, "ec_exact")
+        assert scores["0"][0, 0] == 0
+        assert (scores["0"][1] == 0).all()
+        assert (scores["2"][:, 1] == 0).all()
+        assert (scores["0"][2] > 0).all()
+
+    def test_networks_that_are_too_large_are_refused_before_any_work(self):
+        class Idle(nn.Sequential):
+            def forward(self, X):
+                raise AssertionError("it ran")
+
+        module, X = Idle(nn.Linear(1000, 100)), torch.zeros(400, 1000)
+        with pytest.raises(ValueError, match=r"100,000 weights on 400 samples .*method='ec'"):
+            prune(module, X, pruning_ratio=0.5, method="ec_exact")
+
+
+class Shifts(Compensation):
+    """Keeps the best shifts of the bias."""
+
+    requires = (ExactElimination,)
+
+    def __init__(self):
+        self.found = []
+
+    def apply(self, weight, bias, removed, statistics):
+        self.found.append(statistics[ExactElimination].shift)
+        return weight, bias
 
 
 class FromTheRight(Criterion):

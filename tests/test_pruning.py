@@ -477,6 +477,169 @@ class TestSteps:
         assert_equal(staged.scores, prune(module, X, pruning_ratio=0.6).scores)
 
 
+def step_by_step(**kwargs):
+    """Prune in four steps; keep what is there after each."""
+    seen = []
+
+    def after_step(module, masks):
+        seen.append((copy.deepcopy(module), dict(masks), module))
+
+    kwargs = {"pruning_ratio": 0.6, "n_steps": 4, "after_step": after_step} | kwargs
+    return prune(network(), samples(), **kwargs), seen
+
+
+class TestAfterStep:
+    @pytest.mark.parametrize("n_steps", [1, 2, 5])
+    def test_is_called_between_the_steps(self, n_steps):
+        _, seen = step_by_step(n_steps=n_steps)
+        assert len(seen) == n_steps - 1
+        assert len({id(module) for _, _, module in seen}) <= 1
+
+    def test_sees_the_network_as_it_is_then(self):
+        result, seen = step_by_step(schedule="linear")
+        for step, (module, masks, original) in enumerate(seen, start=1):
+            assert sum(int((~m).sum()) for m in masks.values()) == round(0.15 * step * 78)
+            for name, mask in masks.items():
+                assert torch.equal(module.get_submodule(name).weight != 0, mask)
+                assert (result.masks[name] <= mask).all()
+            assert original is result.module
+
+    def test_that_does_nothing_changes_nothing(self):
+        found, _ = step_by_step()
+        expected, _ = step_by_step(after_step=None)
+        assert_equal(found.module.state_dict(), expected.module.state_dict())
+        assert found.predicted_error == expected.predicted_error
+
+    @pytest.mark.filterwarnings("ignore::skec.PruningWarning")
+    @pytest.mark.parametrize("compensation", ["none", "bias", "weights", "network"])
+    @pytest.mark.parametrize("careful", [False, True])
+    def test_may_train_the_network(self, compensation, careful):
+        X = samples()
+        targets = torch.ones(23, 3).double()
+
+        def train(module, masks):
+            module.train()
+            optimizer = torch.optim.SGD(module.parameters(), lr=0.3)
+            for _ in range(100):
+                optimizer.zero_grad()
+                nn.functional.mse_loss(module(X), targets).backward()
+                optimizer.step()
+                for name, mask in masks.items() if careful else ():
+                    module.get_submodule(name).weight.data.mul_(mask)
+
+        result, _ = step_by_step(after_step=train, compensation=compensation)
+        untrained, _ = step_by_step(after_step=None, compensation=compensation)
+        assert n_removed(result) == round(0.6 * 78)
+        for name, mask in result.masks.items():
+            assert not result.module.get_submodule(name).weight[~mask].any()
+        if compensation != "network":  # that one brings the outputs of the dense network back
+            error, before = (
+                float(nn.functional.mse_loss(found.module(X), targets).detach())
+                for found in (result, untrained)
+            )
+            assert error < 0.5 * before
+
+    def test_the_network_is_looked_at_in_evaluation_mode(self):
+        module = nn.Sequential(nn.Linear(4, 9), nn.Dropout(0.9), nn.Tanh(), nn.Linear(9, 3))
+        kwargs = {"pruning_ratio": 0.6, "n_steps": 3}
+        expected = prune(module, samples(), **kwargs)
+        found = prune(module, samples(), after_step=lambda m, masks: m.train(), **kwargs)
+        assert_equal(found.module.state_dict(), expected.module.state_dict())
+
+
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
+class TestForecast:
+    @pytest.mark.parametrize("scope", [*SCOPES, "erdos_renyi", "lamp"])
+    @pytest.mark.parametrize("method", ["ec", "obd", "surgeon"])
+    def test_is_what_pruning_predicts(self, method, scope):
+        module, X = network(), samples()
+        forecast = prune(module, X, pruning_ratio=0.3, n_steps=3, method=method).forecast
+        ratios = [0.0, 0.2, 0.5, 0.85]
+        for ratio, found in zip(ratios, forecast(ratios, scope), strict=True):
+            result = prune(module, X, pruning_ratio=ratio, scope=scope, method=method)
+            assert found == pytest.approx(result.predicted_error, rel=1e-9, abs=1e-15)
+
+    @pytest.mark.parametrize("scope", ["2:4", {"0": 0.5}, {"0": 0.25, "2": 0.75}])
+    def test_scopes_with_their_own_ratio_have_one_error(self, scope):
+        module, X = network(), samples()
+        expected = prune(module, X, pruning_ratio=0.9, scope=scope).predicted_error
+        found = prune(module, X, pruning_ratio=0.1).forecast([0.1, 0.9], scope)
+        assert found == pytest.approx([expected, expected])
+
+    @given(drawn=st.lists(st.floats(0, 0.99), min_size=2, max_size=6))
+    def test_grows_with_the_ratio(self, drawn):
+        errors = prune(network(), samples(), pruning_ratio=0.0).forecast(sorted(drawn))
+        assert (np.diff(errors) >= 0).all()
+        assert errors[0] >= 0
+
+    @pytest.mark.parametrize(
+        "ratios", [0.5, np.float32(0.5), [0.5], (0.2, 0.5), np.full((2, 3), 0.5), [], [[0, 0.5]]]
+    )
+    def test_has_the_shape_of_the_ratios(self, ratios):
+        found = prune(network(), samples(), pruning_ratio=0.5).forecast(ratios)
+        assert np.shape(found) == np.shape(ratios)
+        assert np.asarray(found).dtype == np.float64
+
+    def test_ignores_what_is_done_to_the_pruned_network(self):
+        result = prune(network(), samples(), pruning_ratio=0.5)
+        before = result.forecast(0.5, "lamp")
+        with torch.no_grad():
+            for parameter in result.module.parameters():
+                parameter.zero_()
+        assert result.forecast(0.5, "lamp") == before
+
+    @pytest.mark.parametrize("ratio", [1.0, -0.1, np.nan, [0.5, 1.5]])
+    def test_of_a_bad_ratio_is_an_error(self, ratio):
+        with pytest.raises(ValueError, match=r"ratios must be .* in \[0, 1\)"):
+            prune(network(), samples(), pruning_ratio=0.5).forecast(ratio)
+
+    @pytest.mark.parametrize(
+        ("scope", "message"),
+        [("rows", "scope='rows'"), ({"1": 0.5}, r"layers \['1'\]"), ("4:2", "scope='4:2'")],
+    )
+    def test_of_a_bad_scope_is_an_error(self, scope, message):
+        with pytest.raises(ValueError, match=message):
+            prune(network(), samples(), pruning_ratio=0.5).forecast(0.5, scope)
+
+    def test_of_scores_that_are_no_errors_is_an_error(self):
+        result = prune(network(), pruning_ratio=0.5, method="magnitude")
+        with pytest.raises(ValueError, match=r"not output errors.*method='ec'"):
+            result.forecast(0.5)
+
+
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
+class TestPatterns:
+    @pytest.mark.parametrize("n_steps", [1, 3])
+    @pytest.mark.parametrize("compensation", ["none", "weights", "network"])
+    def test_two_of_four_stay(self, n_steps, compensation):
+        torch.manual_seed(0)
+        module = mlp(8, 12, 4, 3)
+        result = prune(
+            module, samples(40, 8), pruning_ratio=0.9, scope="2:4", n_steps=n_steps,
+            compensation=compensation,
+        )  # fmt: skip
+        assert result.sparsity == 0.5
+        for name, mask in result.masks.items():
+            groups = mask.reshape(len(mask), -1, 4)
+            assert (groups.sum(2) == 2).all()
+            assert torch.equal(result.module.get_submodule(name).weight != 0, mask)
+
+    @pytest.mark.parametrize(
+        ("scope", "message"),
+        [("4:2", "scope='4:2' must keep"), ("0:4", "scope='0:4' must"), ("a:b", "'a:b' is unkn")],
+    )
+    def test_that_make_no_sense_are_named(self, scope, message):
+        with pytest.raises(ValueError, match=message):
+            prune(network(), samples(), pruning_ratio=0.5, scope=scope)
+
+    def test_the_layers_share_the_ratio_by_the_weights_of_the_dense_network(self):
+        module, X = network(), samples()
+        staged = prune(module, X, pruning_ratio=0.7, scope="lamp", n_steps=4)
+        once = prune(module, X, pruning_ratio=0.7, method="lamp", scope="global")
+        for name, mask in once.masks.items():
+            assert int(staged.masks[name].sum()) == int(mask.sum())
+
+
 @pytest.fixture(scope="module")
 def trained():
     """A small network fitted to a smooth function, and its inputs."""
