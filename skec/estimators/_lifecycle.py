@@ -161,9 +161,11 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         self._check_fitted("prune")
         values = locals()
         given = {name: values[name] for name in _PRUNING_PARAMETERS if values[name] is not None}
-        for name in ("method", "compensation"):
-            if name in given:  # the estimator's parameters belong to another one
-                given.setdefault(f"{name}_params", None)
+        own = {"method", "compensation"} & set(given)
+        if "method" in own and self.compensation == "auto":  # it brings its compensation along
+            own.add("compensation")
+        for name in own:  # the estimator's parameters belong to another one
+            given.setdefault(f"{name}_params", None)
         self._check_parameters(**given)
         with unchanged_on_error(self), small_network_mode():
             if not hasattr(self, "dense_module_"):
