@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ._base import LayerBatch, Statistic
 
 _SAMPLES = 4096  # in one matrix product
+_CHUNK = 1024  # of one unit's samples
 _ALONE = 192  # inputs from which a unit's matrix is computed by itself
 
 
@@ -123,19 +124,35 @@ class RowMoments(Statistic):
 
     def _moments(self, inputs, sensitivities, rows, columns, max_memory) -> Tensor:
         weights = sensitivities[rows].sqrt()
-        if len(rows) == 1:  # a rectified unit is insensitive to about half of the samples
-            (sensitive,) = torch.nonzero(weights[0], as_tuple=True)
-            inputs, weights = inputs[columns[0]][:, sensitive], weights[:, sensitive]
-            columns = torch.arange(len(inputs), device=inputs.device)[None]
+        if len(rows) == 1:
+            return (_of_one_unit(inputs, weights[0], columns[0]) / self.total_weight)[None]
         total = inputs.new_zeros((*columns.shape, columns.shape[1]), dtype=torch.float64)
         per_sample = columns.numel() * inputs.element_size()
         n_samples = int(min(_SAMPLES, max(max_memory / 4 / per_sample, 64)))
         for start in range(0, inputs.shape[1], n_samples):
             samples = slice(start, start + n_samples)
-            weighted = inputs[:, samples]
-            weighted = weighted[None] if len(rows) == 1 else weighted[columns]
-            total += _outer(weighted * weights[:, None, samples])
+            total += _outer(inputs[:, samples][columns].mul_(weights[:, None, samples]))
         return (total / self.total_weight).to(inputs.dtype)
+
+
+def _of_one_unit(inputs: Tensor, weights: Tensor, columns: Tensor) -> Tensor:
+    """``Σ (w ã)(w ã)ᵀ`` over the samples, for some of the inputs.
+
+    Only samples of positive weight are looked at: a rectified unit is insensitive to about half of
+    them.
+    """
+    (sensitive,) = torch.nonzero(weights, as_tuple=True)
+    if len(columns) < len(inputs) - 1:
+        inputs = inputs[columns]
+    else:  # all are there, in their order
+        inputs = inputs[:-1]
+    total = inputs.new_zeros((len(columns), len(columns)), dtype=torch.float64)
+    memory = inputs.new_empty(len(columns) * _CHUNK)  # fresh memory costs more than the product
+    for samples in sensitive.split(_CHUNK):
+        weighted = memory[: len(columns) * len(samples)].view(len(columns), len(samples))
+        torch.index_select(inputs, 1, samples, out=weighted).mul_(weights[samples])
+        total += _outer(weighted[None])[0]
+    return total.to(inputs.dtype)
 
 
 def _outer(factors: Tensor) -> Tensor:
