@@ -87,7 +87,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         is. The given estimator is never changed.
     pruning_ratio : float, default=0.8
         Fraction of the weights to remove, in [0, 1).
-    method, compensation, method_params, compensation_params
+    method, criterion, compensation, method_params, compensation_params
         As in :func:`skec.prune`.
     scope, n_steps, schedule, output_metric, n_probes
         As in :func:`skec.prune`.
@@ -166,6 +166,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         )
     } | {
         "estimator": "no_validation",
+        "criterion": [*CONSTRAINTS["method"], None],
         "layers": ["array-like", None],
         "batch_size": CONSTRAINTS["calibration_batch_size"],
         "refit_epochs": [Interval(Integral, 0, None, closed="left")],
@@ -179,6 +180,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         *,
         pruning_ratio=0.8,
         method="ec",
+        criterion=None,
         compensation="auto",
         method_params=None,
         compensation_params=None,
@@ -199,6 +201,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.estimator = estimator
         self.pruning_ratio = pruning_ratio
         self.method = method
+        self.criterion = criterion
         self.compensation = compensation
         self.method_params = method_params
         self.compensation_params = compensation_params
@@ -334,6 +337,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             sample_weight=data.weights,
             pruning_ratio=self.pruning_ratio,
             method=self.method,
+            criterion=self.criterion,
             compensation=self.compensation,
             method_params=self.method_params,
             compensation_params=self.compensation_params,
