@@ -142,10 +142,8 @@ def _of_one_unit(inputs: Tensor, weights: Tensor, columns: Tensor) -> Tensor:
     them.
     """
     (sensitive,) = torch.nonzero(weights, as_tuple=True)
-    if len(columns) < len(inputs) - 1:
-        inputs = inputs[columns]
-    else:  # all are there, in their order
-        inputs = inputs[:-1]
+    all_in_order = len(columns) == len(inputs) - 1
+    inputs = inputs[:-1] if all_in_order else inputs[columns]
     total = inputs.new_zeros((len(columns), len(columns)), dtype=torch.float64)
     memory = inputs.new_empty(len(columns) * _CHUNK)  # fresh memory costs more than the product
     for samples in sensitive.split(_CHUNK):
