@@ -8,8 +8,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .criteria.lamp import lamp_scores
-
 SCOPES = ("global", "layer", "row", "erdos_renyi", "lamp")
 
 
@@ -138,6 +136,21 @@ def erdos_renyi_counts(shapes: list[tuple[int, int]], total: int) -> list[float]
             break
         whole |= full
     return [0.0 if i in whole else size - factor * sums[i] for i, size in enumerate(sizes)]
+
+
+def lamp_scores(weight: Tensor) -> Tensor:
+    """``w² / Σ w_u²`` over the weights ``u`` of the layer with ``|w_u| ≥ |w|``.
+
+    Examples
+    --------
+    >>> lamp_scores(torch.tensor([[1.0, 2.0]]))
+    tensor([[0.2000, 1.0000]])
+    """
+    squares, order = torch.sort(weight.square().reshape(-1), stable=True)
+    at_least = squares.flip(0).cumsum(0).flip(0)
+    scores = torch.empty_like(squares)
+    scores[order] = torch.where(squares > 0, squares / at_least, 0.0)
+    return scores.reshape(weight.shape)
 
 
 def _keep_of_groups(scores: Tensor, n_removed: int, n: int, m: int) -> Tensor:

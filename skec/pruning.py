@@ -222,7 +222,10 @@ def prune(
             f"module must be a torch.nn.Module; got {type(module).__name__}. Use skec.ECPruner for "
             f"estimators."
         )
-    criterion = get_criterion(method if criterion is None else criterion, method_params)
+    if criterion is None:
+        criterion = get_criterion(method, method_params)
+    else:
+        criterion = get_criterion(criterion, method_params, "criterion")
     if isinstance(compensation, str) and compensation == "auto":
         compensation = criterion.compensation
     compensator = get_compensation(compensation, compensation_params)

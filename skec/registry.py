@@ -6,7 +6,14 @@ import inspect
 from collections.abc import Mapping
 
 
-def look_up(what: str, value, parameters: Mapping | None, registry: Mapping, kind: type):
+def look_up(
+    what: str,
+    value,
+    parameters: Mapping | None,
+    registry: Mapping,
+    kind: type,
+    parameters_name: str,
+):
     """Return the object that a name and its parameters stand for, or the given object.
 
     Parameters
@@ -19,6 +26,8 @@ def look_up(what: str, value, parameters: Mapping | None, registry: Mapping, kin
     registry : mapping of str to class
     kind : type
         What an object must be an instance of.
+    parameters_name : str
+        What the parameters are called in messages, such as ``"method_params"``.
 
     Raises
     ------
@@ -28,8 +37,8 @@ def look_up(what: str, value, parameters: Mapping | None, registry: Mapping, kin
     if isinstance(value, kind):
         if parameters:
             raise ValueError(
-                f"{what}_params={dict(parameters)!r} goes with the name of a {what}, but {what} is "
-                f"an object already. Give it its parameters when you make it."
+                f"{parameters_name}={dict(parameters)!r} goes with the name of a {what}, but "
+                f"{what} is an object already. Give it its parameters when you make it."
             )
         return value
     if not isinstance(value, str) or value not in registry:
@@ -43,5 +52,5 @@ def look_up(what: str, value, parameters: Mapping | None, registry: Mapping, kin
     known = list(inspect.signature(registry[value]).parameters)
     if not isinstance(parameters, Mapping) or not set(parameters) <= set(known):
         has = f"Its parameters are {known}." if known else "It has no parameters."
-        raise ValueError(f"{what}_params={parameters!r} does not fit {what}={value!r}. {has}")
+        raise ValueError(f"{parameters_name}={parameters!r} does not fit {what}={value!r}. {has}")
     return registry[value](**parameters)

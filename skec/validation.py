@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 
@@ -44,10 +45,19 @@ def check_choice(name: str, value, choices) -> None:
         raise ValueError(f"{name}={value!r} is unknown. Choose one of {sorted(choices)}.")
 
 
-def check_count(name: str, value) -> None:
-    """Raise unless a value is a positive integer."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+def check_count(name: str, value, least: int = 1) -> None:
+    """Raise unless a value is an integer of at least ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        kind = "positive" if least else "non-negative"
+        raise ValueError(f"{name} must be a {kind} integer; got {value!r}.")
+
+
+def check_number(name: str, value, zero: bool = False) -> None:
+    """Raise unless a value is a positive, finite number, or zero where that is allowed."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 <= value < math.inf or (value == 0 and not zero):
+        kind = "non-negative" if zero else "positive"
+        raise ValueError(f"{name} must be a {kind} number; got {value!r}.")
 
 
 def check_probes(n_probes) -> None:

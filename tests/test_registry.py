@@ -29,7 +29,7 @@ KNOWN = {"circle": Circle, "point": Point}
 
 
 def shape(value, parameters=None):
-    return look_up("shape", value, parameters, KNOWN, Shape)
+    return look_up("shape", value, parameters, KNOWN, Shape, "shape_params")
 
 
 def test_a_name_makes_an_object_with_its_parameters():
@@ -151,3 +151,32 @@ def test_criteria_of_a_subclass_inherit_parameters():
         pruned(method=Cautious(damping=0.1), compensation="none"),
         pruned(method="surgeon", method_params={"damping": 0.1}, compensation="none"),
     )
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), "a", None, True])
+@pytest.mark.parametrize("name", ["damping", "max_memory"])
+def test_parameters_of_the_surgeon_are_positive_numbers(name, value):
+    for look in (get_criterion, get_compensation):
+        method = "surgeon" if look is get_criterion else "weights"
+        with pytest.raises(ValueError, match=f"{name} must be a .* number; got {value!r}"):
+            look(method, {name: value})
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "3", None])
+def test_the_number_of_iterations_is_a_non_negative_integer(value):
+    with pytest.raises(
+        ValueError, match=f"iterations must be a non-negative integer; got {value!r}"
+    ):
+        get_compensation("network", {"iterations": value})
+
+
+def test_damping_of_zero_is_refused():
+    with pytest.raises(ValueError, match="damping must be a positive number; got 0"):
+        get_criterion("surgeon", {"damping": 0})
+
+
+def test_a_wrong_criterion_is_called_a_criterion():
+    with pytest.raises(ValueError, match="criterion='magnitud' is unknown"):
+        prune(torch.nn.Linear(2, 2), pruning_ratio=0.5, criterion="magnitud")
+    with pytest.raises(ValueError, match=r"method_params=.*does not fit criterion='magnitude'"):
+        get_criterion("magnitude", {"p": 1}, "criterion")

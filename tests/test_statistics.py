@@ -275,9 +275,6 @@ class TestRowMoments:
         for mask in (kept, kept, torch.rand(5, 6) < 0.5, kept):
             assert_matrices(statistic.blocks(mask, memory), mask, expected)
 
-    @pytest.mark.xfail(
-        reason="in float64 damped() writes into the matrices that are remembered", strict=False
-    )
     def test_damping_does_not_pile_up(self):
         data = wide_sample(40, 6, 5, 0)
         statistic, kept = row_moments(data), torch.ones(5, 6, dtype=torch.bool)

@@ -23,7 +23,14 @@ def get_compensation(
     ValueError
         If the name, or the name of a parameter, is unknown.
     """
-    return look_up("compensation", compensation, parameters, COMPENSATIONS, Compensation)
+    return look_up(
+        "compensation",
+        compensation,
+        parameters,
+        COMPENSATIONS,
+        Compensation,
+        "compensation_params",
+    )
 
 
 __all__ = ["COMPENSATIONS", "Compensation", "Stage", "get_compensation"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from ..validation import check_count
 from ._base import Stage
 from ._output_fit import OutputFit, RowPreconditioner, conjugate_gradients
 from .weights import WeightCompensation
+
+_MAX_HALVINGS = 8  # of a step that raises the error
 
 
 class NetworkCompensation(WeightCompensation):
@@ -40,6 +43,7 @@ class NetworkCompensation(WeightCompensation):
 
     def __init__(self, damping: float = 1e-3, max_memory: float = 2**30, iterations: int = 10):
         super().__init__(damping, max_memory)
+        check_count("iterations", iterations, least=0)
         self.iterations = iterations
 
     @torch.no_grad()
@@ -53,7 +57,8 @@ class NetworkCompensation(WeightCompensation):
             precondition,
             self.iterations,
         )
-        for length in (1.0, 0.5, 0.25, 0.1):
-            if fit.error(length * change) < error:
-                fit.move(length * change)
+        for halvings in range(_MAX_HALVINGS):
+            step = change / 2**halvings
+            if fit.error(step) < error:
+                fit.move(step)
                 return

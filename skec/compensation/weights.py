@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..statistics import RowMoments
+from ..validation import check_number
 from ._base import Compensation
 
 
@@ -36,6 +37,8 @@ class WeightCompensation(Compensation):
     requires = (RowMoments,)
 
     def __init__(self, damping: float = 1e-3, max_memory: float = 2**30):
+        check_number("damping", damping)
+        check_number("max_memory", max_memory, zero=True)
         self.damping, self.max_memory = damping, max_memory
 
     def apply(self, weight, bias, removed, statistics):

@@ -13,8 +13,12 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def get_criterion(method: str | Criterion, parameters: Mapping | None = None) -> Criterion:
+def get_criterion(
+    method: str | Criterion, parameters: Mapping | None = None, name: str = "method"
+) -> Criterion:
     """Return the criterion of a name, made with its parameters, or the given one.
+
+    ``name`` is what messages call the argument.
 
     Raises
     ------
@@ -26,7 +30,7 @@ def get_criterion(method: str | Criterion, parameters: Mapping | None = None) ->
     >>> get_criterion("surgeon", {"damping": 0.01}).damping
     0.01
     """
-    return look_up("method", method, parameters, CRITERIA, Criterion)
+    return look_up(name, method, parameters, CRITERIA, Criterion, "method_params")
 
 
 __all__ = ["CRITERIA", "Criterion", "get_criterion"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ..allocation import lamp_scores
 from ._base import Criterion
 
 
@@ -25,18 +25,3 @@ class LayerAdaptiveMagnitude(Criterion):
 
     def score(self, weight, statistics, generator) -> Tensor:
         return lamp_scores(weight)
-
-
-def lamp_scores(weight: Tensor) -> Tensor:
-    """``w² / Σ w_u²`` over the weights ``u`` of the layer with ``|w_u| ≥ |w|``.
-
-    Examples
-    --------
-    >>> lamp_scores(torch.tensor([[1.0, 2.0]]))
-    tensor([[0.2000, 1.0000]])
-    """
-    squares, order = torch.sort(weight.square().reshape(-1), stable=True)
-    at_least = squares.flip(0).cumsum(0).flip(0)
-    scores = torch.empty_like(squares)
-    scores[order] = torch.where(squares > 0, squares / at_least, 0.0)
-    return scores.reshape(weight.shape)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..statistics import RowMoments
+from ..validation import check_number
 from ._base import Criterion
 
 
@@ -38,6 +39,8 @@ class Surgeon(Criterion):
     scores_are_errors = True
 
     def __init__(self, damping: float = 1e-3, max_memory: float = 2**30):
+        check_number("damping", damping)
+        check_number("max_memory", max_memory, zero=True)
         self.damping, self.max_memory = damping, max_memory
 
     def score(self, weight, statistics, generator) -> Tensor:

@@ -48,7 +48,7 @@ class RowBlock:
         Places that are not used get a one on the diagonal, so that every matrix is positive
         definite.
         """
-        moments = self.moments.double()
+        moments = self.moments.to(torch.float64, copy=True)
         diagonal = moments.diagonal(dim1=-2, dim2=-1)
         ridge = damping * diagonal.sum(1) / self.used.sum(1)
         ridge = ridge.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
