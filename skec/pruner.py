@@ -95,7 +95,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Names of the layers to prune; None takes all.
     prune_output_layer : bool, default=True
         Whether the last layer is pruned too. Not used if ``layers`` is given.
-    calibration_samples : int or None, default=1024
+    calibration_samples : int or None, default=4096
         Number of samples on which the network is looked at, drawn at random; None takes all.
     batch_size : int, default=512
         Calibration samples processed at a time.
@@ -191,7 +191,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         n_probes="auto",
         layers=None,
         prune_output_layer=True,
-        calibration_samples=1024,
+        calibration_samples=4096,
         batch_size=512,
         refit_epochs=0,
         output="hidden",

@@ -95,7 +95,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         n_probes="auto",
         step_epochs=0,
         prune_output_layer=True,
-        calibration_samples=1024,
+        calibration_samples=4096,
         calibration_batch_size=512,
         refit_epochs=None,
         refit_lr=None,
