@@ -148,10 +148,12 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         ----------
         X, y, sample_weight : array-like, default=None
             Calibration data. None takes the samples kept from ``fit``.
-        pruning_ratio, method, compensation, method_params, compensation_params, scope, n_steps, \
-        schedule, output_metric, n_probes : default=None
-            Values for this call alone; None takes the estimator's parameter. An own ``method`` or
-            ``compensation`` leaves the parameters of the estimator's behind.
+        pruning_ratio, method, compensation, scope, n_steps, schedule : default=None
+            Values for this call alone; None takes the estimator's parameter.
+        method_params, compensation_params : dict, default=None
+            The same. Those of the estimator hold for its own method and compensation alone.
+        output_metric, n_probes : default=None
+            The same.
 
         Returns
         -------
