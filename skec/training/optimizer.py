@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
                         [s["exp_avg"] for s in state],
                         [s["exp_avg_sq"] for s in state],
                         [s["step"] for s in state],
+                        _counter([s["step"] for s in state]),
                     )
                 )
 
@@ -73,8 +75,8 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
             optimizer.step()  # creates the state
             prepare()
             return
-        for group, kernel, params, grads, means, squares, steps in prepared:
-            torch._foreach_add_(steps, 1)
+        for group, kernel, params, grads, means, squares, steps, count in prepared:
+            count()
             kernel(
                 params,
                 grads,
@@ -92,6 +94,19 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
             )
 
     return step
+
+
+def _counter(steps: list[Tensor]) -> Callable[[], None]:
+    """Return a function that adds one to each; on the CPU numpy is several times faster at it."""
+    if any(step.device.type != "cpu" for step in steps):
+        return lambda: torch._foreach_add_(steps, 1)
+    counts = [step.numpy() for step in steps]
+
+    def count() -> None:
+        for value in counts:
+            np.add(value, 1, out=value)
+
+    return count
 
 
 def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
