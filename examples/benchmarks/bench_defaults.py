@@ -77,10 +77,10 @@ def evaluate(
 
 def main() -> None:
     """Measure and print."""
-    options = arguments(__doc__, splits=10, jobs=1, models=",".join(models()))
+    options = arguments(__doc__, splits=10, jobs=1, models=";".join(models()))
     names = ("yacht", "energy") if options.quick else UCI_NAMES
     n_splits = 1 if options.quick else options.splits
-    candidates = options.models.split(",")
+    candidates = options.models.split(";")
     print_setting(
         data=f"{len(names)} UCI sets, at most {MAX_SAMPLES} samples, {n_splits} 90/10 splits",
         error="RMSE over the standard deviation of the training target, ± standard error",
