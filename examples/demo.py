@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from skec import PrunedMLPClassifier
 from skec.report import PruningReport
 
-METHODS = ("ec", "magnitude", "gradient", "taylor", "random")
+METHODS = ("ec", "surgeon", "magnitude", "gradient", "taylor", "random")
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98)
 
 
@@ -61,10 +61,10 @@ def plot(rows: PruningReport, dense_score: float, path: str) -> None:
             axis.plot(
                 [row["ratio"] for row in curve],
                 [row[column] for row in curve],
-                marker="os^Dv"[i],
+                marker="oPs^Dv"[i],
                 color=f"C{i}",
-                linewidth=2.5 if method == "ec" else 1.3,
-                zorder=3 if method == "ec" else 2,
+                linewidth=2.5 if method in ("ec", "surgeon") else 1.3,
+                zorder=3 if method in ("ec", "surgeon") else 2,
                 label=method,
             )
         axis.set(xlabel="pruning ratio", title=column)

@@ -172,8 +172,8 @@ def prune(
         How the ratio grows over the steps.
     output_metric : {"auto", "identity", "fisher"}, default="auto"
         How a change of the outputs is measured: by its square, or by the Fisher metric of a
-        softmax over them. ``"auto"`` is ``"fisher"`` if ``loss`` is a ``CrossEntropyLoss`` and
-        ``"identity"`` otherwise.
+        softmax over them. ``"auto"`` is ``"fisher"`` if ``loss`` is a ``CrossEntropyLoss`` and the
+        method is not ``"surgeon"``, and ``"identity"`` otherwise.
     n_probes : int, "auto" or None, default="auto"
         Random combinations of the outputs that are looked at in place of each of them. None looks
         at each; ``"auto"`` takes 16 for networks of more than 32 outputs.
@@ -238,7 +238,8 @@ def prune(
     check_count("n_steps", n_steps)
     check_count("batch_size", batch_size)
     if output_metric == "auto":
-        output_metric = "fisher" if isinstance(loss, nn.CrossEntropyLoss) else "identity"
+        follows = "fisher" if isinstance(loss, nn.CrossEntropyLoss) else "identity"
+        output_metric = criterion.output_metric or follows
     metric = OUTPUT_METRICS[output_metric]
     statistics = tuple(dict.fromkeys(criterion.requires + compensator.requires))
     data = _calibration_data(module, X, y, sample_weight, batch_size, statistics, criterion)

@@ -560,6 +560,14 @@ class TestOwnCriteria:
             prune(network(), pruning_ratio=0.5, method=Broken())
 
 
+@pytest.mark.parametrize(("method", "metric"), [("ec", "fisher"), ("surgeon", "identity")])
+def test_the_automatic_metric_follows_the_loss_unless_the_criterion_has_its_own(method, metric):
+    module, X = network(), samples()
+    automatic = scores_of(module, X, method=method, loss=nn.CrossEntropyLoss())
+    explicit = scores_of(module, X, method=method, output_metric=metric)
+    assert all(torch.equal(automatic[name], explicit[name]) for name in explicit)
+
+
 @pytest.mark.parametrize("method", ["EC", "", None, 3, Criterion, CRITERIA["ec"], ["ec"]])
 def test_an_unknown_method_lists_the_known_ones(method):
     with pytest.raises(ValueError, match=r"Choose one of \['ec', 'ec_exact', 'gradient'"):

@@ -29,12 +29,15 @@ class Criterion(ABC):
     scores_are_errors : bool
         Whether a score is a mean squared change of the output, so that the scores of what was
         removed sum to the predicted error.
+    output_metric : str or None
+        The output metric that ``"auto"`` stands for; None follows the loss.
     """
 
     name: ClassVar[str | None] = None
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
     compensation: ClassVar[str] = "none"
     scores_are_errors: ClassVar[bool] = False
+    output_metric: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
