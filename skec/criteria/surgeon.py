@@ -17,9 +17,9 @@ class Surgeon(Criterion):
     ``w_ij² / [H_i⁻¹]_jj``. ``"ec"`` is the same with the bias as the only thing that may move.
 
     When to use it: at high ratios, in several steps (``n_steps`` of 10 to 30) and with a few
-    samples for each input of the widest layer. It needs no targets. It fits the network to its own
-    outputs, so ``output_metric="auto"`` is their squared change: in the Fisher metric a network that
-    is sure of its samples leaves nothing to fit.
+    samples for each input of the widest layer. It needs no targets. ``output_metric="auto"`` is the
+    squared change of the outputs: in the Fisher metric a network that is sure of its samples leaves
+    nothing to fit.
 
     Parameters
     ----------
