@@ -27,7 +27,7 @@ from torch import nn
 from .calibration import CalibrationData
 from .connectivity import alive_units, chain_of_layers
 from .estimators._lifecycle import PrunedMLPMixin
-from .estimators._parameters import CONSTRAINTS
+from .estimators._parameters import CONSTRAINTS, PRUNING_PARAMETERS, check_names
 from .network import Recorder, prunable_layers
 from .pruning import prune
 from .training import MaskedWeights, small_network_mode
@@ -150,16 +150,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, list]] = {
         name: CONSTRAINTS[name]
         for name in (
-            "pruning_ratio",
-            "method",
-            "compensation",
-            "method_params",
-            "compensation_params",
-            "scope",
-            "n_steps",
-            "schedule",
-            "output_metric",
-            "n_probes",
+            *PRUNING_PARAMETERS,
             "prune_output_layer",
             "calibration_samples",
             "random_state",
@@ -238,6 +229,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self
         """
         self._validate_params()
+        check_names(self, self.method if self.criterion is None else self.criterion)
         net = self._check_estimator(y)
         fit_params = self._fit_params(net, sample_weight, fit_params)
         before = vars(self).copy()
@@ -335,21 +327,12 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             data.X,
             data.y,
             sample_weight=data.weights,
-            pruning_ratio=self.pruning_ratio,
-            method=self.method,
             criterion=self.criterion,
-            compensation=self.compensation,
-            method_params=self.method_params,
-            compensation_params=self.compensation_params,
-            scope=self.scope,
-            n_steps=self.n_steps,
-            schedule=self.schedule,
-            output_metric=self.output_metric,
-            n_probes=self.n_probes,
             loss=net.criterion_,
             layers=layers,
             batch_size=self.batch_size,
             random_state=self.random_state,
+            **{name: getattr(self, name) for name in PRUNING_PARAMETERS},
         )
         if isinstance(net, PrunedMLPMixin):
             net.dense_module_ = copy.deepcopy(module)

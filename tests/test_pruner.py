@@ -322,3 +322,24 @@ class TestErrors:
         pruner = ECPruner(regressor(lr=0.02), pruning_ratio=0.4)
         assert clone(pruner).get_params()["estimator__lr"] == 0.02
         assert clone(pruner).pruning_ratio == 0.4
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"method": "ecc"}, "method='ecc' is unknown"),
+        ({"criterion": "ecc"}, "='ecc' is unknown"),
+        ({"compensation": "weighing"}, "compensation='weighing' is unknown"),
+        ({"scope": "4:2"}, "scope='4:2' must keep"),
+        ({"scope": "rows"}, "scope='rows' is unknown"),
+        ({"method_params": {"damping": 1.0}}, "method_params=.*does not fit method='ec'"),
+    ],
+    ids=str,
+)
+def test_names_are_checked_before_the_estimator_is_fitted(parameters, message):
+    class Untrained(PrunedMLPRegressor):
+        def fit(self, *args, **kwargs):
+            raise AssertionError("it was fitted")
+
+    with pytest.raises(ValueError, match=message):
+        ECPruner(Untrained(), **parameters).fit(np.zeros((10, 2)), np.arange(10.0))

@@ -26,6 +26,7 @@ from ._datasets import DataMixin
 from ._network import NetworkMixin
 from ._parameters import (
     CONSTRAINTS,
+    PRUNING_PARAMETERS,
     check_components,
     check_device,
     check_hidden_layer_sizes,
@@ -34,18 +35,6 @@ from ._parameters import (
 from ._phase import PhaseMixin
 from ._skorch import SkorchStateMixin
 
-_PRUNING_PARAMETERS = (
-    "pruning_ratio",
-    "method",
-    "compensation",
-    "method_params",
-    "compensation_params",
-    "scope",
-    "n_steps",
-    "schedule",
-    "output_metric",
-    "n_probes",
-)
 _REPORT_SAMPLES = 512  # calibration samples on which the report's losses are measured
 
 # What "auto" does, for the documentation.
@@ -162,7 +151,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         """
         self._check_fitted("prune")
         values = locals()
-        given = {name: values[name] for name in _PRUNING_PARAMETERS if values[name] is not None}
+        given = {name: values[name] for name in PRUNING_PARAMETERS if values[name] is not None}
         own = {"method", "compensation"} & set(given)
         if "method" in own and self.compensation == "auto":  # it brings its compensation along
             own.add("compensation")
@@ -270,7 +259,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
     def _prune_dense(self, X, y, after_step=None, **given) -> None:
         """Replace the network by the pruned dense network."""
         self.notify("on_prune_begin", X=X, y=y)
-        settings = {name: getattr(self, name) for name in _PRUNING_PARAMETERS}
+        settings = {name: getattr(self, name) for name in PRUNING_PARAMETERS}
         data = self._calibration_
         result = prune(
             self.dense_module_,
@@ -413,7 +402,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         probe = copy.copy(self) if given else self
         vars(probe).update(given)
         BaseEstimator._validate_params(probe)
-        check_names(probe)
+        check_names(probe, probe.method)
         check_components(self)
         check_device(self.device)
         self._layer_sizes()

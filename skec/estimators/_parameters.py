@@ -58,10 +58,24 @@ CONSTRAINTS: dict[str, list] = {
     "warm_start": ["boolean"],
 }
 
+# Those of skec.prune that an estimator passes on.
+PRUNING_PARAMETERS = (
+    "pruning_ratio",
+    "method",
+    "compensation",
+    "method_params",
+    "compensation_params",
+    "scope",
+    "n_steps",
+    "schedule",
+    "output_metric",
+    "n_probes",
+)
 
-def check_names(estimator) -> None:
+
+def check_names(estimator, method) -> None:
     """Raise if the method, the compensation or the scope is unknown."""
-    criterion = get_criterion(estimator.method, estimator.method_params)
+    criterion = get_criterion(method, estimator.method_params)
     automatic = isinstance(estimator.compensation, str) and estimator.compensation == "auto"
     get_compensation(
         criterion.compensation if automatic else estimator.compensation,
