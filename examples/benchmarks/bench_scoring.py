@@ -86,7 +86,7 @@ def peak_memory(n_samples: int) -> float:
 def main() -> None:
     """Measure and print."""
     options = arguments(__doc__)
-    n_samples, repeat = (1500, 2) if options.quick else (7000, 7)
+    n_samples, repeat = (1500, 3) if options.quick else (7000, 30)
     X, y, name = kin8nm(n_samples)
     tensor, module = torch.from_numpy(X), network(X.shape[1])
     print_setting(
@@ -122,7 +122,7 @@ def main() -> None:
             "prune, one shot": lambda: estimator.prune(pruning_ratio=0.8, n_steps=1),
             "prune, 5 steps": lambda: estimator.prune(pruning_ratio=0.8, n_steps=5),
         },
-        max(repeat // 2, 1),
+        max(repeat // 6, 1),
     )
     print(f"\nprune of the estimator against its dense fit of {epochs} epochs")
     print_table(
