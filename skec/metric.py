@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -11,13 +12,14 @@ N_OUTPUTS_EXACT = 32  # more outputs than these are probed at random unless told
 N_PROBES = 16
 
 
-class OutputMetric:
+class OutputMetric(ABC):
     """A positive semi-definite matrix ``M(x)``, given by a root ``R`` with ``RᵀR = M``.
 
     Called with the outputs it yields the rows of ``R``, or random combinations of them (see
     :meth:`probed`): seeds of backpropagations whose squares add up to ``gᵀ M g``.
     """
 
+    @abstractmethod
     def combine(self, outputs: Tensor, coefficients: Tensor) -> Tensor:
         """``Rᵀ c`` for each sample.
 
@@ -29,11 +31,10 @@ class OutputMetric:
         -------
         tensor of shape (n_samples, n_outputs)
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def multiply(self, outputs: Tensor, change: Tensor) -> Tensor:
         """``M δ`` for each sample, shapes as in :meth:`combine`."""
-        raise NotImplementedError
 
     def __call__(self, outputs: Tensor) -> Iterator[Tensor]:
         for k in range(outputs.shape[1]):
