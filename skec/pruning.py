@@ -226,9 +226,7 @@ def prune(
         criterion = get_criterion(method, method_params)
     else:
         criterion = get_criterion(criterion, method_params, "criterion")
-    if isinstance(compensation, str) and compensation == "auto":
-        compensation = criterion.compensation
-    compensator = get_compensation(compensation, compensation_params)
+    compensator = get_compensation(compensation, compensation_params, criterion.compensation)
     names = list(prunable_layers(module, layers))
     check_ratio(pruning_ratio)
     check_scope(scope, names)

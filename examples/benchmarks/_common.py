@@ -41,6 +41,12 @@ def print_table(rows: list[dict]) -> None:
     print(PruningReport(rows), flush=True)
 
 
+def with_error(values, digits: int) -> str:
+    """Mean ± standard error."""
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"
+
+
 def best_times(functions: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
     """The shortest time of each function in seconds, over rounds in which each runs once.
 

@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 import torch
-from _common import arguments, print_setting, print_table
+from _common import arguments, print_setting, print_table, with_error
 from joblib import Parallel, delayed
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -102,8 +102,7 @@ def main() -> None:
         for c in candidates:
             values, seconds = np.array([result[c] for result in here]).T
             errors[c][name], times[c][name] = values.mean(), seconds.mean()
-            deviation = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
-            row[c] = f"{values.mean():.4f} ± {deviation:.4f}"
+            row[c] = with_error(values, 4)
             row[f"{c} s"] = round(float(seconds.mean()), 2)
         rows.append(row if "RealMLP" in candidates else row | {"RealMLP, before": REALMLP[name]})
     print_table(rows)

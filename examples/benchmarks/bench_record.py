@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import torch
-from _common import arguments, print_setting, print_table
+from _common import arguments, print_setting, print_table, with_error
 
 import skec
 from skec import PrunedMLPClassifier
@@ -94,12 +94,6 @@ def refitted(dense: PrunedMLPClassifier, X, y, ratio: float, n_samples: int, n_s
     return model, time.perf_counter() - start
 
 
-def summary(values: list[float]) -> str:
-    """Mean ± standard error."""
-    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
-    return f"{np.mean(values):.2f} ± {error:.2f}"
-
-
 def record(data, seeds: range, ratios, n_samples: int, n_steps: int) -> list[dict]:
     """The small network: the methods side by side, one row for each ratio."""
     X, y, X_test, y_test = data
@@ -125,10 +119,10 @@ def record(data, seeds: range, ratios, n_samples: int, n_steps: int) -> list[dic
             model, seconds = refitted(dense, X, y, ratio, n_samples, n_steps)
             found[ratio]["refit"].append(accuracy(model.module_, X_test, y_test))
             found[ratio]["refit s"].append(seconds)
-    print(f"dense: {summary(dense_accuracies)} %\n")
+    print(f"dense: {with_error(dense_accuracies, 2)} %\n")
     return [
         {"sparsity": ratio}
-        | {name: summary(values[name]) for name in names}
+        | {name: with_error(values[name], 2) for name in names}
         | {name: round(float(np.mean(values[name])), 1) for name in ("surgeon s", "refit s")}
         | PUBLISHED[ratio]
         for ratio, values in found.items()

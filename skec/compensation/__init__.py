@@ -14,15 +14,19 @@ for _module in pkgutil.iter_modules(__path__):
 
 
 def get_compensation(
-    compensation: str | Compensation, parameters: Mapping | None = None
+    compensation: str | Compensation, parameters: Mapping | None = None, auto: str | None = None
 ) -> Compensation:
     """Return the compensation of a name, made with its parameters, or the given one.
+
+    ``auto`` is the name that ``"auto"`` stands for, the one that goes with a criterion.
 
     Raises
     ------
     ValueError
         If the name, or the name of a parameter, is unknown.
     """
+    if auto is not None and isinstance(compensation, str) and compensation == "auto":
+        compensation = auto
     return look_up(
         "compensation",
         compensation,

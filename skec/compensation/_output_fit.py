@@ -32,8 +32,7 @@ class OutputFit:
             self.parameters[_join(name, "weight")] = layer.weight.detach()
             if layer.bias is not None:
                 self.parameters[_join(name, "bias")] = layer.bias.detach()
-            has_bias = torch.full_like(stage.kept[name][:, :1], layer.bias is not None)
-            self.masks.append(torch.cat([stage.kept[name], has_bias], dim=1))
+            self.masks.append(_kept_with_bias(stage, name))
         self.mask = torch.cat([mask.reshape(-1) for mask in self.masks]).double()
         data = replace(stage.data, batch_size=max(stage.data.batch_size, _BATCH_SIZE))
         self.batches = [
@@ -51,9 +50,8 @@ class OutputFit:
         for X, target, weights in self.batches:
             outputs, pullback = vjp(lambda p, X=X: self.outputs(p, X), self.parameters)
             self.pullbacks.append(pullback)
-            change = outputs - target
-            measured = self._measured(target, change, weights)
-            error += float((change.double() * measured.double()).sum())
+            part, measured = self._part(outputs, target, weights)
+            error += part
             gradient += self._flat(pullback(measured)[0])
         return error / (2 * self.total), gradient / self.total
 
@@ -70,15 +68,19 @@ class OutputFit:
         tangent, error = self._named(direction), 0.0
         moved = {name: value + tangent[name] for name, value in self.parameters.items()}
         for X, target, weights in self.batches:
-            change = self.outputs(moved, X) - target
-            measured = self._measured(target, change, weights)
-            error += float((change.double() * measured.double()).sum())
+            error += self._part(self.outputs(moved, X), target, weights)[0]
         return error / (2 * self.total)
 
     def move(self, direction: Tensor) -> None:
         """Take a step."""
         for name, value in self._named(direction).items():
             self.parameters[name] += value
+
+    def _part(self, outputs, target, weights) -> tuple[float, Tensor]:
+        """A batch's part of twice the error, and half the part's gradient in the outputs."""
+        change = outputs - target
+        measured = self._measured(target, change, weights)
+        return float((change.double() * measured.double()).sum()), measured
 
     def _measured(self, target, change, weights) -> Tensor:
         measured = self.stage.metric.multiply(target, change)
@@ -114,11 +116,9 @@ class RowPreconditioner:
         self.parts = [self._factors(stage, name, damping, max_memory) for name in stage.layers]
 
     def _factors(self, stage, name, damping, max_memory):
-        statistics, kept = stage.statistics[name], stage.kept[name]
+        statistics = stage.statistics[name]
         moments = statistics[RowMoments]
-        diagonal = moments.diagonal()
-        has_bias = torch.full_like(kept[:, :1], stage.layers[name].bias is not None)
-        stays = torch.cat([kept, has_bias], dim=1)
+        diagonal, stays = moments.diagonal(), _kept_with_bias(stage, name)
         n_used = stays.sum(1).clamp_min(1)
         ridge = damping * (diagonal * stays).sum(1) / n_used
         ridge = ridge.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
@@ -193,6 +193,13 @@ def conjugate_gradients(
         inner, last = residual @ preconditioned, inner
         direction = preconditioned + inner / last * direction
     return solution
+
+
+def _kept_with_bias(stage: Stage, name: str) -> Tensor:
+    """What a layer keeps, with a last column for its bias, if it has one."""
+    kept = stage.kept[name]
+    has_bias = torch.full_like(kept[:, :1], stage.layers[name].bias is not None)
+    return torch.cat([kept, has_bias], dim=1)
 
 
 def _join(name: str, parameter: str) -> str:

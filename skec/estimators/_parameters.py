@@ -76,11 +76,7 @@ PRUNING_PARAMETERS = (
 def check_names(estimator, method) -> None:
     """Raise if the method, the compensation or the scope is unknown."""
     criterion = get_criterion(method, estimator.method_params)
-    automatic = isinstance(estimator.compensation, str) and estimator.compensation == "auto"
-    get_compensation(
-        criterion.compensation if automatic else estimator.compensation,
-        estimator.compensation_params,
-    )
+    get_compensation(estimator.compensation, estimator.compensation_params, criterion.compensation)
     check_scope(estimator.scope)
 
 

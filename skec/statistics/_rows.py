@@ -68,21 +68,26 @@ class RowMoments(Statistic):
 
     def __init__(self, layer: nn.Linear):
         self.total_weight = 0.0
-        self._n_in = layer.in_features
         self._batches: list[tuple[Tensor, Tensor]] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was derived from the batches."""
+        self._joined: tuple[Tensor, Tensor] | None = None
         self._cache: tuple[Tensor, list[RowBlock]] | None = None
 
     def update(self, batch: LayerBatch) -> None:
         sensitivities = batch.sensitivities.clone()
         if batch.weights is not None:
             sensitivities *= batch.weights[:, None]
+        self._forget()
         self._batches.append((batch.inputs, sensitivities))
         self.total_weight += batch.total_weight
 
     def merge(self, other: RowMoments) -> None:
+        self._forget()
         self._batches += other._batches
         self.total_weight += other.total_weight
-        self._cache = None
 
     def blocks(self, kept: Tensor, max_memory: float) -> Iterator[RowBlock]:
         """Yield the matrices of all units that have a weight left.
@@ -97,7 +102,7 @@ class RowMoments(Statistic):
         if self._cache is not None and self._cache[0] is kept:
             yield from self._cache[1]
             return
-        inputs, sensitivities = self._joined()
+        inputs, sensitivities = self._all_samples()
         remembered, size = [], 0
         for rows, columns, used in _equal_sizes(kept, max_memory):
             moments = self._moments(inputs, sensitivities, rows, columns, max_memory)
@@ -110,17 +115,17 @@ class RowMoments(Statistic):
 
     def diagonal(self) -> Tensor:
         """``E[s_i ã_j²]``, float64 of shape (n_out, n_in + 1)."""
-        inputs, sensitivities = self._joined()
+        inputs, sensitivities = self._all_samples()
         return (sensitivities @ inputs[:-1].t().square()).double() / self.total_weight
 
-    def _joined(self) -> tuple[Tensor, Tensor]:
+    def _all_samples(self) -> tuple[Tensor, Tensor]:
         """Inputs with a one and a zero below, and sensitivities; a column is a sample."""
-        if len(self._batches) > 1:
-            parts = zip(*self._batches, strict=True)
-            self._batches = [tuple(torch.cat(part) for part in parts)]
-        inputs, sensitivities = self._batches[0]
-        ends = inputs.new_tensor([1.0, 0.0])[:, None].expand(2, len(inputs))
-        return torch.cat([inputs.t(), ends]), sensitivities.t().contiguous()
+        if self._joined is None:
+            inputs, sensitivities = (torch.cat(p) for p in zip(*self._batches, strict=True))
+            self._batches = [(inputs, sensitivities)]
+            ends = inputs.new_tensor([1.0, 0.0])[:, None].expand(2, len(inputs))
+            self._joined = torch.cat([inputs.t(), ends]), sensitivities.t().contiguous()
+        return self._joined
 
     def _moments(self, inputs, sensitivities, rows, columns, max_memory) -> Tensor:
         weights = sensitivities[rows].sqrt()
