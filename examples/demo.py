@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from skec import PrunedMLPClassifier
-from skec.report import PruningReport
+from skec.pruning import PruningReport
 
 METHODS = ("ec", "surgeon", "magnitude", "gradient", "taylor", "random")
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98)

@@ -1,11 +1,9 @@
 """Small neural networks for tabular data, pruned inside scikit-learn."""
 
-from .compaction import compact
-from .conversion import from_sklearn, to_sklearn
-from .estimators import PrunedMLPClassifier, PrunedMLPRegressor
-from .pruner import ECPruner
+from .estimators import ECPruner, PrunedMLPClassifier, PrunedMLPRegressor
+from .interop import from_sklearn, from_torch_prune, to_sklearn, to_torch_prune
+from .networks import compact
 from .pruning import PruningResult, PruningWarning, prune
-from .torch_prune import from_torch_prune, to_torch_prune
 
 __version__ = "0.1.0"
 

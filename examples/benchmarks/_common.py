@@ -13,7 +13,7 @@ import sklearn
 import torch
 
 from skec.datasets import fetch_uci
-from skec.report import PruningReport
+from skec.pruning import PruningReport
 
 
 def arguments(description: str, **further) -> argparse.Namespace:

@@ -12,10 +12,9 @@ from bench_training import HIDDEN, network, train_skec
 from torch.func import functional_call, grad, vmap
 
 import skec
-from skec.calibration import CalibrationData, collect
-from skec.metric import identity_metric
-from skec.network import prunable_layers
-from skec.statistics import SensitivityMoments
+from skec.calibration import CalibrationData, collect, identity_metric
+from skec.calibration.statistics import SensitivityMoments
+from skec.networks import prunable_layers
 
 BATCH_SIZE = 512
 

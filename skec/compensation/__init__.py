@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 
-from ..registry import FOR_UNITS, look_up
+from ..utils.registry import FOR_UNITS, look_up
 from ._base import COMPENSATIONS, Compensation, Stage
 
 for _module in pkgutil.iter_modules(__path__):

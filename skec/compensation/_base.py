@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ..calibration import CalibrationData
-from ..metric import OutputMetric
-from ..registry import Registered
-from ..statistics import LayerStatistics, Statistic
+from ..calibration.collect import CalibrationData
+from ..calibration.metric import OutputMetric
+from ..calibration.statistics import LayerStatistics, Statistic
+from ..utils.registry import Registered
 
 COMPENSATIONS: dict[str, type[Compensation]] = {}
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jvp, vjp
 
-from ..network import output_tensor
-from ..statistics import RowMoments
+from ..calibration.statistics import RowMoments
+from ..networks.layers import output_tensor
 from ._base import Stage
 from .weights import factor_kept
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..statistics import SensitivityMoments
+from ..calibration.statistics import SensitivityMoments
 from ._base import Compensation
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..statistics import ExactElimination
+from ..calibration.statistics import ExactElimination
 from ._base import Compensation
 from .bias import shifted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..validation import check_count
+from ..utils.validation import check_count
 from ._base import Stage
 from ._output_fit import OutputFit, RowPreconditioner, conjugate_gradients
 from .weights import WeightCompensation

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..registry import Registered
-from ..statistics import LayerStatistics, Statistic
+from ..calibration.statistics import LayerStatistics, Statistic
+from ..utils.registry import Registered
 
 CRITERIA: dict[str, type[Criterion]] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..statistics import ExactElimination
+from ..calibration.statistics import ExactElimination
 from ._base import Criterion
 
 

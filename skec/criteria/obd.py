@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..statistics import SensitivityMoments
+from ..calibration.statistics import SensitivityMoments
 from ._base import Criterion
 
 

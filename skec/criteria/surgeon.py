@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..statistics import RowMoments
-from ..validation import check_number
+from ..calibration.statistics import RowMoments
+from ..utils.validation import check_number
 from ._base import Criterion
 
 

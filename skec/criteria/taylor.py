@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..statistics import LossGradient
+from ..calibration.statistics import LossGradient
 from ._base import Criterion
 
 

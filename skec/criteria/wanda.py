@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..statistics import InputPower
+from ..calibration.statistics import InputPower
 from ._base import Criterion
 
 

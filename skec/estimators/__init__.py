@@ -1,6 +1,7 @@
 """Estimators that train a network, prune it and train it on."""
 
-from ._classifier import PrunedMLPClassifier
-from ._regressor import PrunedMLPRegressor
+from .classifier import PrunedMLPClassifier
+from .pruner import ECPruner
+from .regressor import PrunedMLPRegressor
 
-__all__ = ["PrunedMLPClassifier", "PrunedMLPRegressor"]
+__all__ = ["ECPruner", "PrunedMLPClassifier", "PrunedMLPRegressor"]

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..mlp import InputColumns
+from ..networks.mlp import InputColumns
 
 _aten = torch.ops.aten
 

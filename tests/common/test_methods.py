@@ -9,7 +9,7 @@ from skec.compensation import COMPENSATIONS
 from skec.compensation.units import UNIT_COMPENSATIONS
 from skec.criteria import CRITERIA
 from skec.criteria.units import UNIT_CRITERIA
-from skec.mlp import MLP
+from skec.networks import MLP
 
 torch.manual_seed(0)
 X = torch.randn(60, 4)

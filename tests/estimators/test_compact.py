@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skec.mlp import InputColumns
+from skec.networks import InputColumns
 from skec.training import Chain
 
 pytestmark = pytest.mark.filterwarnings("ignore::skec.PruningWarning")  # most is gone

@@ -17,7 +17,7 @@ import skec
 from skec import PrunedMLPClassifier, PruningWarning
 from skec.compensation.units import UNIT_COMPENSATIONS
 from skec.criteria.units import UNIT_CRITERIA
-from skec.mlp import MLP
+from skec.networks import MLP
 
 UNITS = {"granularity": "neuron", "hidden_layer_sizes": (12, 8), "scope": "auto"}
 TINY = {"hidden_layer_sizes": (6, 5), "max_epochs": 1, "refit_epochs": 1, "batch_size": 60}

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skec import compact
-from skec.mlp import ACTIVATIONS, MLP, InputColumns
+from skec.networks import ACTIVATIONS, MLP, InputColumns
 from skec.training import Chain, loss_with_gradient, weighted_loss
 from skec.training.backprop import _ACTIVATIONS
 

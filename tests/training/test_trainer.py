@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from skec.mlp import MLP
+from skec.networks import MLP
 from skec.training import (
     LearningRate,
     MaskedWeights,

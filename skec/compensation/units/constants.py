@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...statistics import InputMean, InputMoments
+from ...calibration.statistics import InputMean, InputMoments
 from ._base import UnitCompensation, with_bias
 
 

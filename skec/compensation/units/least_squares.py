@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...least_squares import solve
-from ...statistics import DenseFit
-from ...validation import check_number
+from ...calibration.statistics import DenseFit
+from ...utils.least_squares import solve
+from ...utils.validation import check_number
 from ._base import UnitCompensation
 
 

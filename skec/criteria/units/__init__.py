@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 
-from ...registry import FOR_WEIGHTS, look_up
+from ...utils.registry import FOR_WEIGHTS, look_up
 from .._base import CRITERIA
 from ._base import UNIT_CRITERIA, UnitCriterion
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...registry import Registered
-from ...statistics import LayerStatistics, Statistic
-from ...units import Units
+from ...calibration.statistics import LayerStatistics, Statistic
+from ...networks.units import Units
+from ...utils.registry import Registered
 
 UNIT_CRITERIA: dict[str, type[UnitCriterion]] = {}
 

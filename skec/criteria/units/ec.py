@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...statistics import InputMoments
+from ...calibration.statistics import InputMoments
 from ._base import UnitCriterion
 
 

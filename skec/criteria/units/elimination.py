@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...least_squares import eliminate
-from ...statistics import DenseFit, SensitivityMatrix
-from ...validation import check_number
+from ...calibration.statistics import DenseFit, SensitivityMatrix
+from ...utils.least_squares import eliminate
+from ...utils.validation import check_number
 from ._base import UnitCriterion
 
 
@@ -17,7 +17,8 @@ class Elimination(UnitCriterion):
     The next layer's pre-activations in the dense network are fitted by the activations of the
     units. Units go one by one, each time the one whose loss adds least to the error of that fit
     after all that stay have taken over; a unit's score is what its going added (see
-    :func:`skec.least_squares.eliminate`). So of two units that say the same, one stays. The error
+    :func:`skec.utils.least_squares.eliminate`). So of two units that say the same, one stays. The
+    error
     is that of the outputs to first order, ``E[δzᵀ G δz]`` with ``G`` the mean product of the next
     units' output sensitivities.
 

@@ -1,0 +1,128 @@
+"""Any skorch net."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from sklearn.utils.validation import validate_data
+from skorch import NeuralNet, NeuralNetClassifier
+from skorch.callbacks import Callback
+from torch import nn
+
+from ...calibration.collect import CalibrationData
+from ...networks.compaction import compact
+from ...training import MaskedWeights
+from ..classifier import LogProbabilityLoss
+from ._base import Adapter
+
+
+def _network(net: NeuralNet) -> nn.Module:
+    """The module without the wrapper of ``torch.compile``."""
+    return getattr(net.module_, "_orig_mod", net.module_)
+
+
+class KeepMasks(Callback):
+    """skorch callback that keeps removed weights at zero while the net trains.
+
+    Parameters
+    ----------
+    masks : dict of layer name to bool tensor
+    """
+
+    def __init__(self, masks):
+        self.masks = masks
+
+    def _masked(self, net) -> MaskedWeights:
+        module = _network(net)
+        return MaskedWeights([(module.get_submodule(n).weight, m) for n, m in self.masks.items()])
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        """Keep the search direction inside the mask."""
+        self._masked(net).mask_gradients()
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        """Undo what momentum or weight decay did to removed weights."""
+        if training:
+            self._masked(net).apply()
+
+
+class SkorchAdapter(Adapter):
+    """A skorch net whose module has linear layers or convolutions."""
+
+    @staticmethod
+    def takes(estimator) -> bool:
+        return isinstance(estimator, NeuralNet)
+
+    def check_is_fitted(self) -> None:
+        self.estimator.check_is_fitted()
+
+    def expected_network(self):
+        module = self.estimator.module
+        return module if isinstance(module, nn.Module) else None
+
+    def features(self, owner, X, *, reset: bool) -> np.ndarray:
+        X = validate_data(owner, X, reset=reset, dtype=[np.float64, np.float32], allow_nd=True)
+        fitted = hasattr(self.estimator, "module_")
+        dtype = next(self.network.parameters()).dtype if fitted else torch.float32
+        return X.astype(str(dtype).removeprefix("torch."))
+
+    @property
+    def network(self) -> nn.Module:
+        return _network(self.estimator)
+
+    @property
+    def loss(self) -> nn.Module:
+        loss = self.estimator.criterion_
+        if isinstance(loss, nn.NLLLoss) and isinstance(self.estimator, NeuralNetClassifier):
+            return LogProbabilityLoss(loss)  # the network gives probabilities
+        return loss
+
+    def calibration_data(self, X, y, sample_weight, *, n_samples, batch_size, random_state):
+        data = CalibrationData.of(self.network, X, y, sample_weight, batch_size)
+        return data.sample(n_samples, random_state)
+
+    def install(self, result, data, ratio) -> None:
+        self._replace_network(result.module, result.masks)
+
+    def _replace_network(self, module: nn.Module, masks) -> None:
+        """Put a module in place of the net's, with a new optimiser."""
+        net = self.estimator
+        with net._current_init_context("module"):
+            net.module_ = net.torch_compile(module.to(net.device), name="module")
+        with net._current_init_context("optimizer"):
+            net.initialize_optimizer()
+        kept = [(name, cb) for name, cb in net.callbacks_ if not isinstance(cb, KeepMasks)]
+        net.callbacks_ = [*kept, ("keep_masks", KeepMasks(masks))]
+
+    def refit(self, X, y, masks, *, epochs, random_state=None, **fit_params) -> None:
+        net = self.estimator
+        net.notify("on_train_begin", X=X, y=y)
+        net.fit_loop(X, y, epochs=epochs, **fit_params)
+        net.notify("on_train_end", X=X, y=y)
+
+    def compact(self, masks):
+        module, masks = compact(self.network, masks)
+        self._replace_network(module, masks)
+        return masks
+
+    def inputs_of(self, layer: str, X) -> np.ndarray:
+        recorded = []
+        hook = self.network.get_submodule(layer).register_forward_pre_hook(
+            lambda _, inputs: recorded.append(inputs[0])
+        )
+        try:
+            outputs = self.estimator.forward_iter(X)
+            lengths = [_n_rows(batch) for batch in outputs]
+        finally:
+            hook.remove()
+        rows = [h[:n].detach().cpu() for h, n in zip(recorded, lengths, strict=True)]
+        return torch.cat(rows).numpy()
+
+
+def _n_rows(outputs) -> int:
+    """Number of samples in what a network returned."""
+    while not isinstance(outputs, torch.Tensor):
+        outputs = next(iter(outputs.values() if isinstance(outputs, Mapping) else outputs))
+    return len(outputs)

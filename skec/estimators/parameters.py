@@ -1,0 +1,132 @@
+"""The parameters that both estimators have: their allowed values and their documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+from ..allocation.schedule import SCHEDULES
+from ..calibration.metric import OUTPUT_METRICS
+from ..compensation import Compensation
+from ..compensation.units import UnitCompensation
+from ..criteria import Criterion
+from ..criteria.units import UnitCriterion
+from ..networks.mlp import ACTIVATIONS
+from ..pruning.granularity import GRANULARITIES, Granularity, get_granularity
+from ..training import LR_SCHEDULES
+
+_POSITIVE = Interval(Integral, 1, None, closed="left")
+
+CONSTRAINTS: dict[str, list] = {
+    "hidden_layer_sizes": ["array-like", _POSITIVE],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "batch_norm": ["boolean"],
+    "pruning_ratio": [Interval(Real, 0, 1, closed="left")],
+    "granularity": [StrOptions(set(GRANULARITIES))],
+    "method": [str, Criterion, UnitCriterion],  # names are looked up when used
+    "compensation": [str, Compensation, UnitCompensation],
+    "method_params": [Mapping, None],
+    "compensation_params": [Mapping, None],
+    "scope": [str, Mapping],
+    "n_steps": [_POSITIVE],
+    "schedule": [StrOptions(set(SCHEDULES))],
+    "output_metric": [StrOptions({"auto", *OUTPUT_METRICS})],
+    "n_probes": [_POSITIVE, StrOptions({"auto"}), None],
+    "step_epochs": [Interval(Integral, 0, None, closed="left")],
+    "prune_output_layer": ["boolean"],
+    "calibration_samples": [_POSITIVE, None],
+    "calibration_batch_size": [_POSITIVE],
+    "refit_epochs": [Interval(Integral, 0, None, closed="left"), None],
+    "refit_lr": [Interval(Real, 0, None, closed="neither"), None],
+    "refit_weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), None],
+    "refit_strategy": [StrOptions({"finetune", "rewind", "none"})],
+    "lr": [Interval(Real, 0, None, closed="neither")],
+    "lr_schedule": [StrOptions(set(LR_SCHEDULES))],
+    "max_epochs": [Interval(Integral, 0, None, closed="left")],
+    "batch_size": [_POSITIVE, StrOptions({"auto"}), Options(Integral, {-1})],
+    "early_stopping": ["boolean", StrOptions({"auto"})],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [_POSITIVE, None],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "normalize_y": ["boolean"],
+    "class_weight": [dict, StrOptions({"balanced"}), None],
+    "dtype": [StrOptions({"float32", "float64"})],
+    "random_state": ["random_state"],
+    "warm_start": ["boolean"],
+}
+
+# Those of skec.prune that an estimator passes on.
+PRUNING_PARAMETERS = (
+    "pruning_ratio",
+    "granularity",
+    "method",
+    "compensation",
+    "method_params",
+    "compensation_params",
+    "scope",
+    "n_steps",
+    "schedule",
+    "output_metric",
+    "n_probes",
+)
+
+
+def granularity_of(estimator, criterion=None) -> Granularity:
+    """What an estimator's parameters stand for.
+
+    Raises
+    ------
+    ValueError
+        If the method, the compensation or the scope is unknown.
+    """
+    kind = get_granularity(
+        estimator.granularity,
+        estimator.method,
+        criterion,
+        estimator.compensation,
+        estimator.method_params,
+        estimator.compensation_params,
+    )
+    kind.check_scope(kind.resolve(estimator.scope))
+    return kind
+
+
+def check_components(estimator) -> None:
+    """Raise for a parameter of a component that no component has."""
+    prefixes = set(estimator.prefixes_)
+    for name in vars(estimator):
+        prefix = name.split("__", 1)[0]
+        if "__" in name and not name.startswith("_") and prefix not in prefixes:
+            close = get_close_matches(prefix, prefixes, 1)
+            hint = f" Did you mean {close[0]}__{name.split('__', 1)[1]}?" if close else ""
+            raise ValueError(
+                f"{type(estimator).__name__} has no component {prefix!r} for its parameter "
+                f"{name!r}.{hint} The components are {sorted(prefixes)}."
+            )
+
+
+def check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
+    """Return the widths of the hidden layers as a tuple."""
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(np.ravel(sizes).tolist())
+    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(
+            f"hidden_layer_sizes must be positive integers, one for each hidden layer; got "
+            f"{sizes}. Example: hidden_layer_sizes=(256, 256)."
+        )
+    return sizes
+
+
+def check_device(device) -> None:
+    """Raise if torch cannot compute on the device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} is not available to torch on this machine. Use device='cpu'."
+        ) from error

@@ -1,0 +1,549 @@
+"""The meta-estimator that prunes the network of another estimator."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from torch import nn
+
+from ..calibration.collect import CalibrationData
+from ..networks.chain import alive_units, chain_of_layers
+from ..networks.compaction import feature_mask
+from ..networks.layers import Recorder, prunable_layers
+from ..networks.patches import is_convolution
+from ..pruning.prune import prune
+from ..training import small_network_mode
+from .adapters import Adapter, adapter_of
+from .parameters import CONSTRAINTS, PRUNING_PARAMETERS, granularity_of
+
+
+def _has(method: str):
+    def check(self):
+        estimator = self.estimator_ if hasattr(self, "estimator_") else _unfrozen(self.estimator)
+        getattr(estimator, method)  # raises the AttributeError of the estimator itself
+        return True
+
+    return check
+
+
+def _unfrozen(estimator):
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+
+
+class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+    """Prune the network of an estimator, and use what is left to predict or to transform.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A ``PrunedMLPRegressor``, a ``PrunedMLPClassifier`` (trained dense: the pruner decides what
+        is pruned), an ``MLPRegressor`` or ``MLPClassifier`` of scikit-learn, or any skorch net
+        whose module has linear layers or convolutions. It is cloned and fitted. A
+        ``sklearn.frozen.FrozenEstimator``, or ``prefit=True``, takes a fitted one as it is. The
+        given estimator is never changed.
+    pruning_ratio : float, default=0.8
+        Fraction of the weights, or of the hidden units, to remove, in [0, 1).
+    granularity : {"weight", "neuron"}, default="weight"
+        What is removed as one: a single weight, or a hidden unit with all its weights.
+    method, criterion, compensation, method_params, compensation_params
+        As in :func:`skec.prune`.
+    scope, n_steps, schedule, output_metric, n_probes
+        As in :func:`skec.prune`.
+    layers : list of str, default=None
+        Names of the layers to prune; None takes all.
+    prune_output_layer : bool, default=True
+        Whether the weights of the last layer are pruned too. Not used if ``layers`` is given.
+    calibration_samples : int or None, default=4096
+        Number of samples on which the network is looked at, drawn at random; None takes all.
+    batch_size : int, default=512
+        Calibration samples processed at a time.
+    refit_epochs : int, default=0
+        Epochs of training under the mask after pruning. Needs ``y``, and of scikit-learn's
+        perceptrons the solver ``"adam"`` or ``"sgd"``; ``early_stopping`` holds for their dense
+        training alone.
+    output : {"hidden", "output", "features"}, default="hidden"
+        What ``transform`` returns: the units of the last hidden layer that are still alive, the
+        network's outputs, or the input columns that still have a weight.
+    prefit : bool, default=False
+        Whether ``estimator`` is fitted already.
+    random_state : int, RandomState or None, default=None
+        Draws the calibration samples, and the scores of ``method="random"``. If given, it also
+        seeds an estimator whose own ``random_state`` is None.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted, pruned estimator. One of scikit-learn has the pruned weights in its ``coefs_``;
+        it knows no masks, so its own ``partial_fit`` would bring them back.
+    masks_ : dict of layer name to bool tensor of shape (n_out, n_in)
+        True marks a kept weight. The layers of scikit-learn's perceptrons are ``hidden_0``, …,
+        ``output``, and their ``coefs_`` have the shape (n_in, n_out).
+    scores_ : dict of layer name to float64 tensor of shape (n_out, n_in)
+        Scores of the dense network's weights.
+    pruning_report_ : PruningReport
+        One row per layer.
+    sparsity_ : float
+        Removed weights over all weights considered.
+    predicted_error_ : float or None
+        See :class:`skec.PruningResult`.
+    n_features_in_ : int
+    feature_names_in_ : array of shape (n_features,)
+        Defined where X is a frame with string column names.
+    classes_ : array of shape (n_classes,)
+        Defined for classifiers.
+
+    See Also
+    --------
+    skec.prune : The same for a torch module, without scikit-learn.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from skec import ECPruner, PrunedMLPRegressor
+    >>> X, y = make_regression(200, 5, random_state=0)
+    >>> net = PrunedMLPRegressor(hidden_layer_sizes=(32,), max_epochs=20, random_state=0)
+    >>> pruner = ECPruner(net, pruning_ratio=0.5).fit(X, y)
+    >>> round(pruner.sparsity_, 3)
+    0.5
+    >>> pruner.set_params(output="features").transform(X).shape
+    (200, 5)
+
+    A perceptron of scikit-learn stays one:
+
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> mlp = MLPRegressor(hidden_layer_sizes=32, solver="lbfgs", tol=1.0, random_state=0)
+    >>> pruner = ECPruner(mlp, granularity="neuron", pruning_ratio=0.75).fit(X, y)
+    >>> [coef.shape for coef in pruner.compact().estimator_.coefs_]
+    [(5, 8), (8, 1)]
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        name: CONSTRAINTS[name]
+        for name in (
+            *PRUNING_PARAMETERS,
+            "prune_output_layer",
+            "calibration_samples",
+            "random_state",
+        )
+    } | {
+        "estimator": "no_validation",
+        "criterion": [*CONSTRAINTS["method"], None],
+        "layers": ["array-like", None],
+        "batch_size": CONSTRAINTS["calibration_batch_size"],
+        "refit_epochs": [Interval(Integral, 0, None, closed="left")],
+        "output": [StrOptions({"hidden", "output", "features"})],
+        "prefit": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        *,
+        pruning_ratio=0.8,
+        granularity="weight",
+        method="ec",
+        criterion=None,
+        compensation="auto",
+        method_params=None,
+        compensation_params=None,
+        scope="auto",
+        n_steps=10,
+        schedule="geometric",
+        output_metric="auto",
+        n_probes="auto",
+        layers=None,
+        prune_output_layer=True,
+        calibration_samples=4096,
+        batch_size=512,
+        refit_epochs=0,
+        output="hidden",
+        prefit=False,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.pruning_ratio = pruning_ratio
+        self.granularity = granularity
+        self.method = method
+        self.criterion = criterion
+        self.compensation = compensation
+        self.method_params = method_params
+        self.compensation_params = compensation_params
+        self.scope = scope
+        self.n_steps = n_steps
+        self.schedule = schedule
+        self.output_metric = output_metric
+        self.n_probes = n_probes
+        self.layers = layers
+        self.prune_output_layer = prune_output_layer
+        self.calibration_samples = calibration_samples
+        self.batch_size = batch_size
+        self.refit_epochs = refit_epochs
+        self.output = output
+        self.prefit = prefit
+        self.random_state = random_state
+
+    # -- fitting ------------------------------------------------------------------------------
+
+    def fit(self, X, y=None, sample_weight=None, **fit_params):
+        """Fit the estimator unless it is fitted already, prune it, and refit it if asked.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like, default=None
+            Needed to fit the estimator, to refit it, and by ``"gradient"`` and ``"taylor"``.
+        sample_weight : array-like of shape (n_samples,), default=None
+        **fit_params : dict
+            Passed to the ``fit`` of ``estimator``.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        given = self._check_estimator(y)
+        self._check_layers(given)
+        fit_params = self._fit_params(given.estimator, sample_weight, fit_params)
+        before = vars(self).copy()
+        try:
+            X = given.features(self, X, reset=True)
+            adapter = given.copied() if self._is_prefit() else given.cloned()
+            if not self._is_prefit():
+                self._seed(adapter.estimator)
+                adapter.fit(X, y, **fit_params)
+            with small_network_mode():
+                self._prune(adapter, X, y, sample_weight)
+            if self.refit_epochs:
+                adapter.refit(
+                    X,
+                    y,
+                    self.masks_,
+                    epochs=self.refit_epochs,
+                    random_state=self.random_state,
+                    **fit_params,
+                )
+            self.estimator_ = adapter.estimator
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self
+
+    def _is_prefit(self) -> bool:
+        return self.prefit or isinstance(self.estimator, FrozenEstimator)
+
+    def _seed(self, net) -> None:
+        """Give the estimator a random state, if it has none and the pruner has one."""
+        if self.random_state is not None and net.get_params().get("random_state", 0) is None:
+            seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+            net.set_params(random_state=int(seed))
+
+    def _check_estimator(self, y) -> Adapter:
+        """Return the given estimator in its adapter, or raise if it cannot be pruned."""
+        adapter = adapter_of(_unfrozen(self.estimator))
+        if self._is_prefit():
+            adapter.check_is_fitted()
+        elif y is None:
+            raise ValueError(
+                f"Fitting {type(adapter.estimator).__name__} requires y to be passed, but the "
+                f"target y is None. Pass y, or a fitted estimator in a FrozenEstimator."
+            )
+        if self.refit_epochs and y is None:
+            raise ValueError(
+                f"refit_epochs={self.refit_epochs} needs y; got y=None. Pass y, or set "
+                f"refit_epochs=0."
+            )
+        if self.refit_epochs:
+            adapter.check_refit()
+        return adapter
+
+    def _check_layers(self, given: Adapter) -> None:
+        """Raise if the pruning is not one that can be, as far as that is known before training."""
+        kind = granularity_of(self, self.criterion)
+        network = given.network if self._is_prefit() else given.expected_network()
+        if network is not None:
+            names = kind.layers(network, self.layers)
+            kind.check_scope(kind.resolve(self.scope), names)
+
+    def _fit_params(self, net, sample_weight, fit_params) -> dict:
+        if sample_weight is not None:
+            trained = self.refit_epochs or not self._is_prefit()
+            if trained and not has_fit_parameter(net, "sample_weight"):
+                raise ValueError(
+                    f"sample_weight was given, but {type(net).__name__}.fit does not take it. Use "
+                    f"PrunedMLPRegressor or PrunedMLPClassifier, or fit without weights."
+                )
+            fit_params = fit_params | {"sample_weight": sample_weight}
+        if _routing_enabled():
+            return process_routing(self, "fit", **fit_params).estimator.fit
+        return fit_params
+
+    def _prune(self, adapter: Adapter, X, y, sample_weight) -> None:
+        data = adapter.calibration_data(
+            X,
+            y,
+            sample_weight,
+            n_samples=self.calibration_samples,
+            batch_size=self.batch_size,
+            random_state=self.random_state,
+        )
+        order = _execution_order(adapter.network, data)
+        layers = self.layers
+        if layers is None and self.granularity == "weight":
+            layers = order if self.prune_output_layer or len(order) == 1 else order[:-1]
+        result = prune(
+            adapter.network,
+            data.X,
+            data.y,
+            sample_weight=data.weights,
+            criterion=self.criterion,
+            loss=adapter.loss,
+            layers=layers,
+            batch_size=self.batch_size,
+            random_state=self.random_state,
+            **{name: getattr(self, name) for name in PRUNING_PARAMETERS},
+        )
+        adapter.install(result, data, self.pruning_ratio)
+        self.masks_, self.scores_ = result.masks, result.scores
+        self.pruning_report_ = result.report
+        self.sparsity_, self.predicted_error_ = result.sparsity, result.predicted_error
+        self._find_alive(adapter.network, order)
+
+    def _find_alive(self, module, order) -> None:
+        """Which input columns and which units of the last hidden layer are still used."""
+        self._order = order
+        layers = {name: module.get_submodule(name) for name in order}
+        self._begins_with_convolution = is_convolution(layers[order[0]])
+        self._ends_in_convolution = is_convolution(layers[order[-1]])
+        weights = {name: layer.weight.detach() for name, layer in layers.items()}
+        masks = {n: (w != 0).reshape(*w.shape[:2], -1).any(2) for n, w in weights.items()}
+        first, last = masks[order[0]], masks[order[-1]]
+        chain = chain_of_layers(module, layers)
+        alive = alive_units(masks, chain)
+        used = (first & alive[order[0]][:, None] if chain else first).any(0)
+        columns = feature_mask(module)
+        if chain and len(columns) != len(used):  # a compact network
+            used = torch.zeros_like(columns).masked_scatter_(columns, used)
+        self._feature_support = used.cpu().numpy()
+        hidden = last.any(0)
+        if chain and len(order) > 1:
+            before = alive[order[-2]]  # several columns each where their maps were flattened
+            hidden &= before.repeat_interleave(len(hidden) // len(before))
+        self._hidden_support = hidden.cpu().numpy()
+        self._hidden_units = np.flatnonzero(self._hidden_support)
+
+    def compact(self):
+        """Make the network smaller without changing what it computes; see :func:`skec.compact`.
+
+        Returns
+        -------
+        self
+            With a smaller network in ``estimator_``; that of one of scikit-learn's perceptrons
+            loses units, but no columns of X. What ``transform`` returns, and the names of its
+            columns, stay the same.
+
+        Raises
+        ------
+        ValueError
+            If the layers of the network do not simply follow each other.
+        """
+        check_is_fitted(self)
+        adapter, units = self._adapter, self._hidden_units
+        self.masks_ = adapter.compact(self.masks_)
+        self._find_alive(adapter.network, self._order)
+        self._hidden_units = units
+        return self
+
+    # -- transformation -------------------------------------------------------------------------
+
+    def transform(self, X):
+        """Return the pruned network's representation of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_units)
+            The units, outputs or columns that ``output`` names.
+        """
+        check_is_fitted(self)
+        self._check_output()
+        if self.output == "features":
+            X = validate_data(
+                self,
+                X,
+                reset=False,
+                accept_sparse=self._adapter.accepts_sparse,
+                dtype=[np.float64, np.float32],
+            )
+            return X[:, self._feature_support]
+        X = self._features(X)
+        if self.output == "hidden":
+            return self._adapter.inputs_of(self._order[-1], X)[:, self._hidden_support]
+        net = self.estimator_
+        outputs = net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
+        return outputs.reshape(len(outputs), -1)
+
+    def _check_output(self) -> None:
+        if self.output not in ("hidden", "output", "features"):
+            raise ValueError(
+                f"output={self.output!r} is unknown. Choose one of 'hidden', 'output', 'features'."
+            )
+        if self.output == "hidden" and self._ends_in_convolution:
+            raise ValueError(
+                f"output='hidden' needs a network whose last layer is linear; its last layer "
+                f"{self._order[-1]!r} is a convolution. Use output='output'."
+            )
+        if self.output == "features":
+            self._check_columns()
+
+    def _check_columns(self) -> None:
+        """Raise unless the first layer reads the columns of X."""
+        if self._begins_with_convolution:
+            raise ValueError(
+                f"output='features' and get_support need a network whose first layer reads the "
+                f"input columns; its first layer {self._order[0]!r} is a convolution."
+            )
+        if len(self._feature_support) != self.n_features_in_:
+            raise ValueError(
+                f"output='features' needs a network whose first layer reads the input columns; "
+                f"its first layer {self._order[0]!r} reads {len(self._feature_support)} values, "
+                f"and X has {self.n_features_in_} columns. Use output='hidden'."
+            )
+
+    def get_support(self, indices: bool = False):
+        """Which input columns still have a weight.
+
+        Parameters
+        ----------
+        indices : bool, default=False
+            Whether to return integer indices in place of a mask.
+
+        Returns
+        -------
+        bool array of shape (n_features,), or int array
+        """
+        check_is_fitted(self)
+        self._check_columns()
+        support = self._feature_support
+        return np.flatnonzero(support) if indices else support.copy()
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns that ``transform`` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns of X; by default those seen in ``fit``, or ``x0``, ``x1``, …
+
+        Returns
+        -------
+        array of str
+        """
+        check_is_fitted(self)
+        self._check_output()
+        if self.output == "features":
+            from sklearn.utils.validation import _check_feature_names_in
+
+            return _check_feature_names_in(self, input_features)[self._feature_support]
+        if self.output == "hidden":
+            return np.asarray([f"hidden_{unit}" for unit in self._hidden_units], dtype=object)
+        classes = getattr(self, "classes_", None)
+        if classes is None:
+            layer = self._adapter.network.get_submodule(self._order[-1])
+            classes = range(layer.out_features)
+        return np.asarray([f"output_{name}" for name in classes], dtype=object)
+
+    # -- delegation -----------------------------------------------------------------------------
+
+    @property
+    def _adapter(self) -> Adapter:
+        """The pruned estimator in its adapter."""
+        return adapter_of(self.estimator_)
+
+    def _features(self, X):
+        """X as the pruned estimator takes it."""
+        return self._adapter.features(self, X, reset=False)
+
+    @available_if(_has("predict"))
+    def predict(self, X):
+        """Predict with the pruned estimator."""
+        check_is_fitted(self)
+        return self.estimator_.predict(self._features(X))
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X):
+        """Predict probabilities with the pruned estimator."""
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(self._features(X))
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X):
+        """Decision function of the pruned estimator."""
+        check_is_fitted(self)
+        return self.estimator_.decision_function(self._features(X))
+
+    @available_if(_has("score"))
+    def score(self, X, y, sample_weight=None):
+        """Score the pruned estimator."""
+        check_is_fitted(self)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return self.estimator_.score(self._features(X), y, **weights)
+
+    @property
+    def classes_(self):
+        """Class labels of a classifier."""
+        if not hasattr(self, "estimator_"):
+            raise AttributeError(f"This {type(self).__name__} is not fitted.")
+        return self.estimator_.classes_
+
+    def get_metadata_routing(self):
+        """Route ``fit`` parameters to the estimator."""
+        return MetadataRouter(owner=type(self).__name__).add(
+            estimator=_unfrozen(self.estimator),
+            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(_unfrozen(self.estimator))
+        tags.estimator_type = inner.estimator_type
+        tags.classifier_tags = inner.classifier_tags
+        tags.regressor_tags = inner.regressor_tags
+        tags.target_tags = inner.target_tags
+        tags.input_tags = inner.input_tags
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _execution_order(module: nn.Module, data: CalibrationData) -> list[str]:
+    """Names of the prunable layers in the order in which a forward pass runs them."""
+    layers = prunable_layers(module)
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), Recorder(module, layers) as record:
+            record.forward(module, data.X[:2])
+    finally:
+        module.train(training)
+    return list(record.inputs)

@@ -1,0 +1,206 @@
+"""How the layers of a network follow each other, and which units matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from .layers import PRUNABLE
+from .mlp import InputColumns
+
+_UNIT_BY_UNIT = (
+    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+    nn.BatchNorm1d, nn.BatchNorm2d,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU,
+    nn.SiLU, nn.Mish, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh,
+    nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold,
+)  # fmt: skip
+
+
+POOLING = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.LPPool1d, nn.LPPool2d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
+)  # fmt: skip
+
+
+class NotAChain(ValueError):
+    """The layers of a network do not simply follow each other."""
+
+
+@dataclass(frozen=True)
+class HiddenLayer:
+    """A linear layer or convolution whose units are read by exactly one other.
+
+    Attributes
+    ----------
+    name : str
+        The layer whose units, or filters, these are.
+    between : tuple of str
+        The modules that each unit passes on its own: normalisation, activation, pooling, dropout.
+    next_name : str
+        The layer that reads them.
+    block : int, default=1
+        Number of weights with which a unit of the next layer reads each of them: the positions of
+        a convolution's kernel, or those of a map that was flattened. They follow each other.
+    """
+
+    name: str
+    between: tuple[str, ...]
+    next_name: str
+    block: int = 1
+
+
+def hidden_layers(module: nn.Module) -> dict[str, HiddenLayer]:
+    """The hidden layers of a network by name, in their order.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A ``torch.nn.Sequential``, nested or not, of linear layers, convolutions and modules that
+        act on each unit by itself, with a ``Flatten`` between the last convolution and the first
+        linear layer.
+
+    Raises
+    ------
+    NotAChain
+        A ``ValueError``, if the network is something else.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> hidden_layers(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)))
+    {'0': HiddenLayer(name='0', between=('1',), next_name='2', block=1)}
+    """
+    parts = list(_parts_in_order(module))
+    layers = [i for i, (_, part) in enumerate(parts) if isinstance(part, PRUNABLE)]
+    first, last = min(layers, default=len(parts)), max(layers, default=-1)
+    for i, (name, part) in enumerate(parts):
+        _check_part(name, part, before=i < first, after=i > last)
+    _check_owners(parts)
+    return {parts[i][0]: _hidden_layer(parts[i : j + 1]) for i, j in pairwise(layers)}
+
+
+def _hidden_layer(parts: list[tuple[str, nn.Module]]) -> HiddenLayer:
+    """The hidden layer that the first of some modules is, if the last one reads it."""
+    (name, layer), *between, (next_name, reader) = parts
+    of_maps, flattened = not isinstance(layer, nn.Linear), False
+    for part_name, part in between:
+        flattened |= isinstance(part, nn.Flatten)
+        # flattened maps have several entries for each unit, and only maps can be pooled
+        mixes = isinstance(part, POOLING) and not (of_maps and not flattened)
+        if mixes or (of_maps and flattened and _has_entries(part)):
+            raise _no_chain(f"module {part_name!r}, a {type(part).__name__}, does not")
+    reads_maps = not isinstance(reader, nn.Linear)
+    n_units, n_in = len(layer.weight), reader.weight[0].numel()
+    fits = n_in % n_units == 0 if of_maps else n_in == n_units
+    if reads_maps != (of_maps and not flattened) or not fits:
+        raise _no_chain(
+            f"{next_name!r} does not read {name!r} unit by unit (a linear layer that follows a "
+            f"convolution needs a torch.nn.Flatten before it)"
+        )
+    return HiddenLayer(name, tuple(name for name, _ in between), next_name, n_in // n_units)
+
+
+def _has_entries(part: nn.Module) -> bool:
+    """Whether a module has a number for each entry of its inputs."""
+    return any(values.numel() > 1 for values in part.state_dict().values())
+
+
+def _parts_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The modules that nested sequential modules run, with their names."""
+    if not isinstance(module, nn.Sequential):
+        yield name, module
+        return
+    if type(module).forward is not nn.Sequential.forward:
+        raise _no_chain(f"{type(module).__name__} has a forward of its own")
+    for child_name, child in module._modules.items():
+        yield from _parts_in_order(child, f"{name}.{child_name}" if name else child_name)
+
+
+def _check_part(name: str, part: nn.Module, before: bool, after: bool) -> None:
+    """Raise unless a module may stand where it stands: before the first layer, after the last."""
+    flattens = isinstance(part, nn.Flatten) and part.start_dim == 1 and part.end_dim == -1
+    if not (
+        isinstance(part, (*PRUNABLE, *_UNIT_BY_UNIT, *POOLING))
+        or flattens
+        or (before and isinstance(part, InputColumns | nn.Unflatten))
+        or (after and isinstance(part, nn.Softmax | nn.LogSoftmax))
+    ):
+        kind = type(part).__name__
+        what = f"module {name!r}, a {kind}," if name else f"this {kind}"
+        raise _no_chain(f"{what} is neither a Sequential nor known to do that")
+    if getattr(part, "groups", 1) > 1:
+        raise _no_chain(f"{name!r} is a convolution in groups, which reads some units alone")
+
+
+def _check_owners(parts: list[tuple[str, nn.Module]]) -> None:
+    """Raise if a module that has something for each unit runs twice."""
+    names: dict[int, str] = {}
+    for name, part in parts:
+        if part.state_dict() and names.setdefault(id(part), name) != name:
+            raise _no_chain(f"{names[id(part)]!r} and {name!r} are one module, which runs twice")
+
+
+def _no_chain(reason: str) -> NotAChain:
+    return NotAChain(
+        f"The layers must follow each other in torch.nn.Sequential, with modules between them that "
+        f"act on each unit by itself (activations, dropout, batch normalisation, pooling of maps); "
+        f"{reason}."
+    )
+
+
+def chain_of_layers(module: nn.Module, layers: Mapping[str, nn.Module]) -> bool:
+    """Whether the layers follow each other, each reading all units of the one before.
+
+    True for nested ``torch.nn.Sequential`` modules in which nothing between two of the layers
+    mixes units, and in which all linear layers are among ``layers``.
+    """
+    try:
+        hidden_layers(module)
+    except NotAChain:
+        return False
+    known = {id(layer) for layer in layers.values()}
+    return all(id(c) in known for c in module.modules() if isinstance(c, PRUNABLE))
+
+
+def alive_units(masks: Mapping[str, Tensor], chain: bool) -> dict[str, Tensor]:
+    """Return for each layer which of its units matter.
+
+    Parameters
+    ----------
+    masks : mapping of layer name to bool tensor of shape (n_out, n_in)
+        Or in the shape of a convolution's weight. In the order of the layers.
+    chain : bool
+        Whether the layers follow each other (see :func:`chain_of_layers`). If so, a unit is alive
+        if a path of kept weights leads from an input through it to an output; if not, if it has a
+        kept incoming weight.
+
+    Returns
+    -------
+    dict of layer name to bool tensor of shape (n_out,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> masks = {"a": torch.tensor([[True], [False]]), "b": torch.tensor([[True, True]])}
+    >>> alive_units(masks, chain=True)
+    {'a': tensor([ True, False]), 'b': tensor([True])}
+    """
+    if not chain:
+        return {name: mask.flatten(1).any(1) for name, mask in masks.items()}
+    names = list(masks)
+    alive: dict[str, Tensor] = {}
+    inputs = torch.ones_like(masks[names[0]][0].flatten())
+    masks = dict(masks)
+    for name in names:  # reached from an input
+        # one column for each unit of the layer before
+        masks[name] = masks[name].reshape(len(masks[name]), len(inputs), -1).any(2)
+        inputs = (masks[name] & inputs).any(1)
+        alive[name] = inputs
+    for name, next_name in reversed(list(pairwise(names))):  # reaches an output
+        alive[name] = alive[name] & (masks[next_name] & alive[next_name][:, None]).any(0)
+    return alive

@@ -1,0 +1,137 @@
+"""The multi-layer perceptron behind the estimators."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "logistic": nn.Sigmoid,
+    "identity": nn.Identity,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+class InputColumns(nn.Module):
+    """Passes on some of the input columns.
+
+    The first module of a network that no longer reads all of them.
+
+    Parameters
+    ----------
+    mask : bool tensor of shape (n_features,)
+        True marks a column that is passed on.
+    dim : int, default=-1
+        The dimension of the inputs that holds the columns; 1 for channels.
+
+    Examples
+    --------
+    >>> InputColumns(torch.tensor([True, False, True]))(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[1., 3.]])
+    """
+
+    def __init__(self, mask: torch.Tensor, dim: int = -1):
+        super().__init__()
+        self.n_features, self.dim = len(mask), dim
+        self.register_buffer("index", torch.nonzero(mask).flatten())
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Which columns are passed on, bool of shape (n_features,)."""
+        mask = torch.zeros(self.n_features, dtype=torch.bool, device=self.index.device)
+        mask[self.index] = True
+        return mask
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.index_select(self.dim, self.index)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.index)} of {self.n_features}"
+
+
+class MLP(nn.Sequential):
+    """Linear layers with an activation between them.
+
+    Parameters
+    ----------
+    n_features : int
+    n_outputs : int
+    hidden_layer_sizes : sequence of int, default=(128, 128, 128)
+    activation : str, default="silu"
+        A key of ``skec.networks.ACTIVATIONS``.
+    dropout : float, default=0.0
+        Probability of setting a hidden unit to zero in training.
+    batch_norm : bool, default=False
+        Whether to normalise the pre-activations over the batch.
+    bias : bool, default=True
+        Whether the linear layers have biases.
+    zero_output : bool, default=True
+        Whether the output layer starts at zero, so that training starts from the mean.
+    generator : torch.Generator, default=None
+        Source of the initial weights.
+
+    Examples
+    --------
+    >>> MLP(3, 1, hidden_layer_sizes=(2,), activation="relu")
+    MLP(
+      (hidden_0): Linear(in_features=3, out_features=2, bias=True)
+      (activation_0): ReLU()
+      (output): Linear(in_features=2, out_features=1, bias=True)
+    )
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        hidden_layer_sizes: Sequence[int] = (128, 128, 128),
+        activation: str = "silu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        bias: bool = True,
+        zero_output: bool = True,
+        generator: torch.Generator | None = None,
+    ):
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        width = n_features
+        for i, size in enumerate(hidden_layer_sizes):
+            layers[f"hidden_{i}"] = nn.Linear(width, size, bias=bias)
+            if batch_norm:
+                layers[f"norm_{i}"] = nn.BatchNorm1d(size)
+            layers[f"activation_{i}"] = ACTIVATIONS[activation]()
+            if dropout > 0:
+                layers[f"dropout_{i}"] = nn.Dropout(dropout)
+            width = size
+        layers["output"] = nn.Linear(width, n_outputs, bias=bias)
+        super().__init__(layers)
+        self.reset_parameters(zero_output, generator)
+
+    @torch.no_grad()
+    def reset_parameters(
+        self, zero_output: bool = True, generator: torch.Generator | None = None
+    ) -> None:
+        """Draw new weights.
+
+        Weights are normal with variance 2/n_in before an activation that is linear on one side
+        (He et al., 2015) and 1/n_in before the others; biases are uniform within 1/√n_in.
+        """
+        one_sided = nn.ReLU | nn.LeakyReLU | nn.ELU | nn.GELU | nn.SiLU
+        gain = 2.0 if any(isinstance(layer, one_sided) for layer in self) else 1.0
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                scale = (gain / layer.in_features) ** 0.5
+                layer.weight.normal_(0.0, scale, generator=generator)
+                if layer.bias is not None:
+                    bound = layer.in_features**-0.5
+                    layer.bias.uniform_(-bound, bound, generator=generator)
+        if zero_output:
+            for parameter in self.output.parameters():
+                parameter.zero_()

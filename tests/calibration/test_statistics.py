@@ -1,0 +1,406 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from skec.calibration import CalibrationData, identity_metric
+from skec.calibration.statistics import (
+    ExactElimination,
+    InputPower,
+    LayerBatch,
+    LayerStatistics,
+    LossGradient,
+    ProbeError,
+    RowMoments,
+    SensitivityMoments,
+    merge,
+)
+
+N_IN, N_OUT = 3, 2
+seeds = st.integers(0, 2**31 - 1)
+
+
+def sample(n, seed, offset=0.0, dtype=torch.float64):
+    """Inputs, sensitivities and weights of n samples."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(n, N_IN, generator=generator, dtype=torch.float64) + offset
+    s = torch.rand(n, N_OUT, generator=generator, dtype=torch.float64)
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.1
+    return inputs.to(dtype), s.to(dtype), weights.to(dtype)
+
+
+def moments(*batches):
+    statistic = SensitivityMoments(nn.Linear(N_IN, N_OUT))
+    for batch in batches:
+        statistic.update(LayerBatch(*batch))
+    return statistic
+
+
+def rows(data, index):
+    return tuple(None if part is None else part[index] for part in data)
+
+
+def two_pass(inputs, s, weights=None):
+    """Sensitivity, mean and scatter from their definitions, in extended precision."""
+    a, s = (part.numpy().astype(np.longdouble) for part in (inputs, s))
+    if weights is not None:
+        s = s * weights.numpy().astype(np.longdouble)[:, None]
+    total = s.sum(0)
+    mean = np.einsum("ni,nj->ij", s, a) / total[:, None]
+    scatter = np.einsum("ni,nij->ij", s, (a[:, None] - mean) ** 2)
+    return tuple(torch.from_numpy(part.astype(np.float64)) for part in (total, mean, scatter))
+
+
+def assert_same(found, expected, rtol=1e-10):
+    expected = expected.moments if isinstance(expected, SensitivityMoments) else expected
+    for left, right in zip(found.moments, expected, strict=True):
+        torch.testing.assert_close(left, right, rtol=rtol, atol=1e-13)
+
+
+class TestSensitivityMoments:
+    @given(n=st.integers(2, 60), seed=seeds, data=st.data())
+    def test_any_split_into_batches_gives_the_moments_of_the_whole(self, n, seed, data):
+        whole = sample(n, seed)
+        cuts = data.draw(st.sets(st.integers(1, n - 1), max_size=40))
+        edges = [0, *sorted(cuts), n]
+        found = moments(*(rows(whole, slice(*edge)) for edge in pairwise(edges)))
+        assert_same(found, two_pass(*whole))
+        assert found.total_weight == pytest.approx(float(whole[2].sum()), rel=1e-12)
+
+    @given(seed=seeds, n_shards=st.integers(1, 5), batch=st.integers(1, 9))
+    def test_shards_merge_to_the_whole(self, seed, n_shards, batch):
+        whole = sample(40, seed)
+        shards = []
+        for shard in range(n_shards):
+            data = rows(whole, slice(shard, None, n_shards))
+            parts = [rows(data, slice(i, i + batch)) for i in range(0, len(data[0]), batch)]
+            shards.append({"layer": LayerStatistics({SensitivityMoments: moments(*parts)})})
+        found = merge(shards)["layer"][SensitivityMoments]
+        assert_same(found, two_pass(*whole))
+        assert found.total_weight == pytest.approx(float(whole[2].sum()), rel=1e-12)
+
+    @pytest.mark.parametrize("batch", [1, 7, 200])
+    def test_a_large_offset_costs_no_digits(self, batch):
+        whole = sample(200, 0, offset=1e6)
+        found = moments(*(rows(whole, slice(i, i + batch)) for i in range(0, 200, batch)))
+        assert_same(found, two_pass(*whole))
+
+    def test_a_large_offset_costs_no_digits_in_single_precision(self):
+        whole = sample(200, 0, offset=1e4, dtype=torch.float32)
+        assert_same(moments(whole), two_pass(*whole), rtol=1e-5)
+
+    def test_batches_whose_means_lie_far_apart(self):
+        whole = tuple(map(torch.cat, zip(sample(30, 0), sample(30, 1, offset=1e6), strict=True)))
+        found = moments(*(rows(whole, slice(i, i + 3)) for i in range(0, 60, 3)))
+        assert_same(found, two_pass(*whole))
+
+    @pytest.mark.parametrize("size", [1.0, 1e8])
+    def test_a_weight_of_zero_equals_removal(self, size):
+        inputs, s, weights = sample(20, 0)
+        weights[::3] = 0.0
+        inputs[::3] *= size
+        assert_same(
+            moments((inputs, s, weights)), two_pass(*rows((inputs, s, weights), weights > 0))
+        )
+
+    def test_a_batch_of_weight_zero_adds_nothing(self):
+        data, other = sample(20, 0), sample(20, 1)
+        other[2].zero_()
+        assert_same(moments(other, data), two_pass(*data))
+        assert_same(moments(data, other), two_pass(*data))
+
+    def test_a_far_sample_without_sensitivity_costs_no_digits(self):
+        inputs, s, _ = sample(100, 0, dtype=torch.float32)
+        inputs[0], s[0] = 1e6, 0.0
+        assert_same(moments((inputs, s, None)), two_pass(inputs[1:], s[1:]), rtol=1e-4)
+
+    @given(seed=seeds)
+    def test_integer_weights_equal_repetition(self, seed):
+        inputs, s, _ = sample(15, seed)
+        counts = torch.randint(0, 4, (15,), generator=torch.Generator().manual_seed(seed))
+        counts[0] = 1
+        repeated = (inputs.repeat_interleave(counts, 0), s.repeat_interleave(counts, 0), None)
+        found = moments((inputs, s, counts.double()))
+        assert_same(found, moments(repeated))
+        assert found.total_weight == len(repeated[0])
+
+    @given(seed=seeds)
+    def test_the_order_of_samples_does_not_matter(self, seed):
+        whole = sample(30, seed)
+        order = torch.randperm(30, generator=torch.Generator().manual_seed(seed))
+        shuffled = rows(whole, order)
+        batches = [rows(shuffled, slice(i, i + 4)) for i in range(0, 30, 4)]
+        assert_same(moments(*batches), moments(whole))
+
+    def test_a_unit_without_sensitivity(self):
+        inputs, s, _ = sample(20, 0)
+        s[:, 0] = 0.0
+        found = moments(*(rows((inputs, s, None), slice(i, i + 5)) for i in range(0, 20, 5)))
+        assert found.sensitivity[0] == 0
+        assert torch.equal(found.scatter[0], torch.zeros(N_IN, dtype=torch.float64))
+        assert (inputs.amin(0) <= found.mean[0]).all()
+        assert (found.mean[0] <= inputs.amax(0)).all()
+        for found_part, expected in zip(found.moments, two_pass(inputs, s[:, 1:]), strict=True):
+            torch.testing.assert_close(found_part[1:], expected)
+
+    def test_the_scatter_of_a_constant_input_vanishes(self):
+        inputs, s, _ = sample(50, 0)
+        inputs[:, 1] = 0.1
+        found = moments(*(rows((inputs, s, None), slice(i, i + 7)) for i in range(0, 50, 7)))
+        assert (found.scatter[:, 1] >= 0).all()
+        assert (found.scatter[:, 1] < 1e-28).all()
+        torch.testing.assert_close(found.mean[:, 1], torch.full((2,), 0.1, dtype=torch.float64))
+
+    def test_reading_the_moments_midway_changes_nothing(self):
+        data = sample(30, 0)
+        statistic = moments(rows(data, slice(0, 10)))
+        assert_same(statistic, two_pass(*rows(data, slice(0, 10))))
+        statistic.update(LayerBatch(*rows(data, slice(10, 30))))
+        assert_same(statistic, two_pass(*data))
+
+    @pytest.mark.parametrize("empty_first", [False, True])
+    def test_merging_with_one_that_saw_nothing(self, empty_first):
+        data = sample(10, 0)
+        pair = [moments(data), moments()]
+        left, right = reversed(pair) if empty_first else pair
+        left.merge(right)
+        assert_same(left, two_pass(*data))
+
+    def test_update_leaves_the_batch_as_it_was(self):
+        batch = sample(10, 0)
+        before = tuple(part.clone() for part in batch)
+        moments(batch)
+        assert all(map(torch.equal, batch, before))
+
+
+class TestLossGradient:
+    @given(seed=seeds, cut=st.integers(1, 9))
+    def test_adds_over_batches_and_shards(self, seed, cut):
+        generator = torch.Generator().manual_seed(seed)
+        gradients = torch.randn(10, N_OUT, N_IN, generator=generator)
+        weights = torch.rand(10, generator=generator, dtype=torch.float64) + 0.1
+        parts = []
+        for part in (slice(0, cut), slice(cut, 10)):
+            statistic = LossGradient(nn.Linear(N_IN, N_OUT))
+            for g, w in zip(gradients[part], weights[part], strict=True):
+                statistic.update(LayerBatch(torch.zeros(1, N_IN), None, w[None], g))
+            parts.append(statistic)
+        parts[0].merge(parts[1])
+        expected = gradients.double().sum(0) / weights.sum()
+        torch.testing.assert_close(parts[0].mean, expected)
+
+
+def wide_sample(n, n_in, n_out, seed, dtype=torch.float64):
+    """Inputs, sensitivities with zeros among them, and weights."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(n, n_in, generator=generator, dtype=torch.float64)
+    s = (torch.randn(n, n_out, generator=generator, dtype=torch.float64) - 0.3).clamp_min(0.0)
+    weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.1
+    return inputs.to(dtype), s.to(dtype), weights.to(dtype)
+
+
+def row_moments(data, batch=None):
+    inputs, s, _ = data
+    statistic = RowMoments(nn.Linear(inputs.shape[1], s.shape[1]))
+    for start in range(0, len(inputs), batch or len(inputs)):
+        part = slice(start, start + (batch or len(inputs)))
+        statistic.update(LayerBatch(*rows(data, part)))
+    return statistic
+
+
+def whole_matrices(inputs, s, weights=None):
+    """``E[s_i ã ãᵀ]`` of every unit."""
+    w = torch.ones(len(inputs)).double() if weights is None else weights
+    a = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+    return torch.einsum("n,ni,nj,nk->ijk", w / w.sum(), s, a, a)
+
+
+def assert_matrices(blocks, kept, expected, **tolerance):
+    """Each unit with weights left has its matrix once, other places are zero."""
+    n_in = kept.shape[1]
+    seen = []
+    for block in blocks:
+        units = zip(block.rows, block.columns, block.used, block.moments, strict=True)
+        for row, columns, used, moments in units:
+            seen.append(int(row))
+            left = [*torch.nonzero(kept[row]).flatten().tolist(), n_in]
+            assert columns[used].tolist() == left
+            assert (columns[~used] == n_in + 1).all()
+            inside = expected[row][left][:, left]
+            torch.testing.assert_close(moments[used][:, used].double(), inside, **tolerance)
+            assert not moments[~used].any()
+            assert not moments[:, ~used].any()
+    assert sorted(seen) == torch.nonzero(kept.any(1)).flatten().tolist()
+
+
+class TestRowMoments:
+    @given(
+        seed=seeds,
+        share=st.sampled_from([0.1, 0.5, 1.0]),
+        memory=st.sampled_from([0.0, 3000.0, 2.0**30]),
+        batch=st.sampled_from([1, 7, None]),
+    )
+    def test_are_those_of_the_weights_that_are_left(self, seed, share, memory, batch):
+        data = wide_sample(90, 6, 5, seed)
+        kept = torch.rand(5, 6, generator=torch.Generator().manual_seed(seed)) < share
+        blocks = row_moments(data, batch).blocks(kept, memory)
+        assert_matrices(blocks, kept, whole_matrices(*data), rtol=1e-9, atol=1e-13)
+
+    @pytest.mark.parametrize("memory", [0.0, 2.0**20, 2.0**30])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_of_units_with_many_and_with_few_weights(self, dtype, memory):
+        data = wide_sample(130, 250, 6, 0, dtype)
+        kept = torch.rand(6, 250) < torch.tensor([1.0, 0.9, 0.8, 0.5, 0.1, 0.0])[:, None]
+        data[1][:, 1] = 0.0  # a unit without sensitivity
+        expected = whole_matrices(*(part.double() for part in data))
+        tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {}
+        assert_matrices(row_moments(data).blocks(kept, memory), kept, expected, **tolerance)
+
+    def test_more_samples_than_are_multiplied_at_once(self):
+        inputs, s, _ = wide_sample(9000, 3, 2, 0)
+        kept = torch.ones(2, 3, dtype=torch.bool)
+        blocks = row_moments((inputs, s, None)).blocks(kept, 2.0**30)
+        assert_matrices(blocks, kept, whole_matrices(inputs, s))
+
+    @pytest.mark.parametrize("memory", [0.0, 2.0**30])
+    def test_are_the_same_when_asked_again(self, memory):
+        data = wide_sample(40, 6, 5, 0)
+        statistic, expected = row_moments(data), whole_matrices(*data)
+        kept = torch.rand(5, 6) < 0.7
+        for mask in (kept, kept, torch.rand(5, 6) < 0.5, kept):
+            assert_matrices(statistic.blocks(mask, memory), mask, expected)
+
+    def test_damping_does_not_pile_up(self):
+        data = wide_sample(40, 6, 5, 0)
+        statistic, kept = row_moments(data), torch.ones(5, 6, dtype=torch.bool)
+        for _ in range(2):
+            for block in statistic.blocks(kept, 2.0**30):
+                block.damped(0.1)
+        assert_matrices(statistic.blocks(kept, 2.0**30), kept, whole_matrices(*data))
+
+    def test_damping_is_a_fraction_of_the_mean_diagonal(self):
+        data = wide_sample(40, 6, 5, 0)
+        kept = torch.rand(5, 6, generator=torch.Generator().manual_seed(0)) < 0.5
+        for block in row_moments(data).blocks(kept, 2.0**30):
+            before = block.moments.clone()
+            for used, plain, damped in zip(block.used, before, block.damped(0.1), strict=True):
+                ridge = torch.where(used, 0.1 * plain.trace() / used.sum(), 1.0)
+                torch.testing.assert_close(damped, plain + torch.diag(ridge))
+
+    def test_one_may_take_some_units_of_a_block(self):
+        data, kept = wide_sample(40, 6, 5, 0), torch.ones(5, 6, dtype=torch.bool)
+        (block,) = row_moments(data).blocks(kept, 2.0**30)
+        chosen = torch.isin(block.rows, torch.tensor([1, 4]))
+        few = torch.zeros_like(kept)
+        few[[1, 4]] = True
+        assert_matrices([block.take(chosen)], few, whole_matrices(*data))
+
+    @given(seed=seeds, n_shards=st.integers(2, 4))
+    def test_shards_merge_to_the_whole(self, seed, n_shards):
+        data = wide_sample(30, 6, 5, seed)
+        shards = [row_moments(rows(data, slice(i, None, n_shards)), 4) for i in range(n_shards)]
+        kept = torch.ones(5, 6, dtype=torch.bool)
+        list(shards[0].blocks(kept, 2.0**30))  # what it remembers is out of date after the merge
+        for other in shards[1:]:
+            shards[0].merge(other)
+        assert_matrices(shards[0].blocks(kept, 2.0**30), kept, whole_matrices(*data))
+
+    def test_the_diagonal_is_that_of_the_whole(self):
+        data = wide_sample(40, 6, 5, 0)
+        expected = whole_matrices(*data).diagonal(dim1=1, dim2=2)
+        torch.testing.assert_close(row_moments(data, 7).diagonal(), expected)
+
+    def test_update_leaves_the_batch_as_it_was_and_does_not_follow_it(self):
+        data, kept = wide_sample(20, 6, 5, 0), torch.ones(5, 6, dtype=torch.bool)
+        before = tuple(part.clone() for part in data)
+        statistic = row_moments(data)
+        assert all(map(torch.equal, data, before))
+        data[1].zero_()  # the memory of the sensitivities is used again
+        assert_matrices(statistic.blocks(kept, 2.0**30), kept, whole_matrices(*before))
+
+
+class TestInputPower:
+    @given(seed=seeds, cut=st.integers(1, 19), weighted=st.booleans())
+    def test_is_the_weighted_mean_square(self, seed, cut, weighted):
+        inputs, _, weights = sample(20, seed)
+        data = (inputs, None, weights if weighted else None)
+        first, second = (InputPower(nn.Linear(N_IN, N_OUT)) for _ in range(2))
+        first.update(LayerBatch(*rows(data, slice(0, cut))))
+        second.update(LayerBatch(*rows(data, slice(cut, 20))))
+        first.merge(second)
+        expected = np.average(inputs.numpy() ** 2, axis=0, weights=data[2])
+        np.testing.assert_allclose(first.mean, expected, rtol=1e-12)
+
+
+class TestProbeError:
+    def of(self, data):
+        statistic = ProbeError(nn.Linear(N_IN, N_OUT))
+        statistic.update(LayerBatch(*data))
+        return statistic
+
+    @pytest.mark.parametrize("n_probes", [1, 4])
+    def test_bounds_the_error_of_the_mean(self, n_probes):
+        generator = torch.Generator().manual_seed(0)
+        g = torch.randn(15, N_OUT, 40, generator=generator).double()  # of 40 outputs
+        inputs, _, weights = sample(15, 0)
+        exact = self.of((inputs, g.square().sum(2), weights))
+        signs = torch.randint(0, 2, (2000, n_probes, 15, 40), generator=generator) * 2.0 - 1.0
+        probed = torch.einsum("tpnk,nik->tpni", signs.double(), g).square().mean(1)
+        actual = (torch.einsum("n,tni->ti", weights, probed) / exact.total).std(0)
+        bound = exact.relative(n_probes)
+        assert (actual < bound).all()
+        assert (actual > 0.85 * bound).all()  # with many outputs it is close
+        estimates = [self.of((inputs, s, weights)).relative(n_probes) for s in probed[:100]]
+        assert (torch.stack(estimates).mean(0) > actual).all()
+
+    def test_adds_over_batches_and_shards(self):
+        data = sample(20, 0)
+        parts = [self.of(rows(data, slice(0, 7))), self.of(rows(data, slice(7, 20)))]
+        parts[0].merge(parts[1])
+        torch.testing.assert_close(parts[0].relative(3), self.of(data).relative(3))
+        assert parts[0].total_weight == pytest.approx(float(data[2].sum()))
+
+    def test_a_unit_without_sensitivity_has_no_error(self):
+        inputs, s, _ = sample(20, 0)
+        s[:, 0] = 0.0
+        relative = self.of((inputs, s, None)).relative(2)
+        assert relative[0] == 0
+        assert relative[1] > 0
+
+
+class TestExactElimination:
+    def test_is_measured_and_neither_summed_nor_merged(self):
+        layer = nn.Linear(N_IN, N_OUT)
+        statistic = ExactElimination(layer)
+        with pytest.raises(TypeError, match="measured, not summed"):
+            statistic.update(LayerBatch(*sample(5, 0)))
+        with pytest.raises(TypeError, match="cannot be merged"):
+            statistic.merge(ExactElimination(layer))
+
+    def test_of_a_linear_layer_is_the_variance_of_what_goes(self):
+        layer, (inputs, _, weights) = nn.Linear(N_IN, N_OUT).double(), sample(20, 0)
+        data = CalibrationData(inputs, weights=weights)
+        found = ExactElimination.measure(layer, {"": layer}, data, identity_metric)[""]
+        weight = layer.weight.detach()
+        mean = weights @ inputs / weights.sum()
+        variance = weights @ (inputs - mean).square() / weights.sum()
+        torch.testing.assert_close(found.error, weight.square() * variance)
+        torch.testing.assert_close(found.shift, weight * mean)
+
+
+def test_merge_leaves_the_shards_as_they_were():
+    shards = [
+        {"layer": LayerStatistics({SensitivityMoments: moments(sample(10, i))})} for i in (0, 1)
+    ]
+    merge(shards)
+    for i, shard in enumerate(shards):
+        assert_same(shard["layer"][SensitivityMoments], two_pass(*sample(10, i)))
+
+
+@pytest.mark.parametrize(("weights", "expected"), [(None, 5.0), (torch.full((5,), 0.5), 2.5)])
+def test_total_weight_of_a_batch(weights, expected):
+    assert LayerBatch(torch.zeros(5, 2), weights=weights).total_weight == expected
