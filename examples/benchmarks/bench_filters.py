@@ -118,7 +118,7 @@ def main() -> None:
                     module,
                     samples,
                     granularity="neuron",
-                    criterion=criterion,
+                    method=criterion,
                     compensation=compensation,
                     compensation_params=parameters,
                     pruning_ratio=ratio,

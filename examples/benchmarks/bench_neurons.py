@@ -124,7 +124,7 @@ def without_data(modules, ratios, data) -> list[dict]:
     for name, (criterion, compensation) in WITHOUT_DATA.items():
         further = {"ridge": PAPER_RIDGES} if "paper" in name else {}
         found = accuracies(
-            modules, ratios, data, criterion=criterion, compensation=compensation, **further
+            modules, ratios, data, method=criterion, compensation=compensation, **further
         )
         rows.append({"method": name} | found)
     return rows
@@ -134,9 +134,7 @@ def with_data(modules, ratios, data, n_samples: int) -> list[dict]:
     """Rows of each criterion with each compensation, on samples without labels."""
     return [
         {"criterion": criterion, "compensation": compensation}
-        | accuracies(
-            modules, ratios, data, n_samples, criterion=criterion, compensation=compensation
-        )
+        | accuracies(modules, ratios, data, n_samples, method=criterion, compensation=compensation)
         for criterion in CRITERIA
         for compensation in COMPENSATIONS
     ]
@@ -153,7 +151,7 @@ def strongest(modules, ratios, data, n_samples: int, n_few: int) -> list[dict]:
     }
     rows = []
     for name, (samples, pruning) in variants.items():
-        found = accuracies(modules, ratios, data, samples, criterion="elimination", **pruning)
+        found = accuracies(modules, ratios, data, samples, method="elimination", **pruning)
         rows.append({"elimination, least_squares": name} | found)
     return rows
 

@@ -1,43 +1,21 @@
-"""Compensations: what stays makes up for what went. One compensation a file."""
+"""Compensations: how the remaining parameters compensate for removed weights. One a file.
 
-from __future__ import annotations
+To add one, write its file and import it here.
+"""
 
-import importlib
-import pkgutil
-from collections.abc import Mapping
-
-from ..utils.registry import FOR_UNITS, look_up
+from . import bias, bias_exact, network, none, weights
 from ._base import COMPENSATIONS, Compensation, Stage
+from .units import UNIT_COMPENSATIONS, UnitCompensation
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
-
-def get_compensation(
-    compensation: str | Compensation, parameters: Mapping | None = None, auto: str | None = None
-) -> Compensation:
-    """Return the compensation of a name, made with its parameters, or the given one.
-
-    ``auto`` is the name that ``"auto"`` stands for, the one that goes with a criterion.
-
-    Raises
-    ------
-    ValueError
-        If the name, or the name of a parameter, is unknown.
-    """
-    from .units import UNIT_COMPENSATIONS
-
-    if auto is not None and isinstance(compensation, str) and compensation == "auto":
-        compensation = auto
-    return look_up(
-        "compensation",
-        compensation,
-        parameters,
-        COMPENSATIONS,
-        Compensation,
-        "compensation_params",
-        dict.fromkeys(UNIT_COMPENSATIONS, FOR_UNITS),
-    )
-
-
-__all__ = ["COMPENSATIONS", "Compensation", "Stage", "get_compensation"]
+__all__ = [
+    "COMPENSATIONS",
+    "UNIT_COMPENSATIONS",
+    "Compensation",
+    "Stage",
+    "UnitCompensation",
+    "bias",
+    "bias_exact",
+    "network",
+    "none",
+    "weights",
+]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..calibration.collect import CalibrationData
 from ..calibration.metric import OutputMetric
 from ..calibration.statistics import LayerStatistics, Statistic
-from ..utils.registry import Registered
+from ..utils.registry import Registered, Registry
 
-COMPENSATIONS: dict[str, type[Compensation]] = {}
+COMPENSATIONS = Registry("compensation", also="'auto' or ")
 
 
 @dataclass
@@ -51,11 +51,14 @@ class Compensation(Registered, registry=COMPENSATIONS):
     Attributes
     ----------
     name : str
+    n_steps : int
+        The least number of pruning steps that ``n_steps="auto"`` takes with it.
     requires : tuple of Statistic classes
         The statistics that ``apply`` reads.
     """
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
+    n_steps: ClassVar[int] = 1
 
     @abstractmethod
     def apply(

@@ -40,6 +40,7 @@ class NetworkCompensation(WeightCompensation):
     """
 
     name = "network"
+    n_steps = 15
 
     def __init__(self, damping: float = 1e-3, max_memory: float = 2**30, iterations: int = 10):
         super().__init__(damping, max_memory)

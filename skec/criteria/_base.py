@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..calibration.statistics import LayerStatistics, Statistic
-from ..utils.registry import Registered
+from ..utils.registry import Registered, Registry
 
-CRITERIA: dict[str, type[Criterion]] = {}
+CRITERIA = Registry("method")
 
 
 class Criterion(Registered, registry=CRITERIA):
@@ -32,12 +32,15 @@ class Criterion(Registered, registry=CRITERIA):
         removed sum to the predicted error.
     output_metric : str or None
         The output metric that ``"auto"`` stands for; None follows the loss.
+    n_steps : int
+        The number of pruning steps that ``n_steps="auto"`` stands for.
     """
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
     compensation: ClassVar[str] = "none"
     scores_are_errors: ClassVar[bool] = False
     output_metric: ClassVar[str | None] = None
+    n_steps: ClassVar[int] = 1
 
     @abstractmethod
     def score(

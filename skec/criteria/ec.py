@@ -23,6 +23,7 @@ class EliminationCompensation(Criterion):
     """
 
     name = "ec"
+    n_steps = 5
     requires = (SensitivityMoments,)
     compensation = "bias"
     scores_are_errors = True

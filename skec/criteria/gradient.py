@@ -19,6 +19,7 @@ class GradientMagnitude(Criterion):
     """
 
     name = "gradient"
+    n_steps = 5
     requires = (LossGradient,)
 
     def score(self, weight, statistics, generator) -> Tensor:

@@ -21,6 +21,7 @@ class OptimalBrainDamage(Criterion):
     """
 
     name = "obd"
+    n_steps = 5
     requires = (SensitivityMoments,)
     scores_are_errors = True
 

@@ -36,6 +36,7 @@ class Surgeon(Criterion):
     """
 
     name = "surgeon"
+    n_steps = 15
     requires = (RowMoments,)
     compensation = "network"
     scores_are_errors = True

@@ -19,6 +19,7 @@ class Taylor(Criterion):
     """
 
     name = "taylor"
+    n_steps = 5
     requires = (LossGradient,)
 
     def score(self, weight, statistics, generator) -> Tensor:

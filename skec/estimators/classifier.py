@@ -90,7 +90,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         method_params=None,
         compensation_params=None,
         scope="auto",
-        n_steps=5,
+        n_steps="auto",
         schedule="geometric",
         output_metric="auto",
         n_probes="auto",

@@ -37,8 +37,10 @@ scope : str or dict
     (``"layer"``) or over the network (``"global"``). ``"auto"`` is ``"global"`` for weights and
     ``"layer"`` for units. A pattern, or a dict of ratios per layer (``"hidden_0"``, …,
     ``"output"``), takes the place of ``pruning_ratio``.
-n_steps : int
-    Number of pruning steps; the scores are computed anew after each one. One is one-shot pruning.
+n_steps : int or "auto"
+    Number of pruning steps. The scores are computed again after each step. One is one-shot pruning.
+    ``"auto"`` takes as many as the method recommends (see :func:`skec.prune`), and at least 5 where
+    ``step_epochs`` trains the network between the steps.
 schedule : {"geometric", "linear", "cubic"}
     How the ratio grows over the steps.
 output_metric : {"auto", "identity", "fisher"}
@@ -127,6 +129,8 @@ sparsity_ : float
     Removed weights over all weights that could be removed.
 predicted_error_ : float or None
     The mean squared output change that the scores foresaw, in the units of the network.
+n_steps_ : int
+    Number of pruning steps.
 pruning_report_ : PruningReport
     One row per layer: its size, the weights left, the dead units, and the loss on calibration
     samples before pruning and with this layer alone pruned.

@@ -25,6 +25,8 @@ from ..training import (
     mean_loss,
     small_network_mode,
 )
+from ..utils.sentinels import NOT_GIVEN
+from ..utils.sentinels import given as only_given
 from .data import DataMixin
 from .network import NetworkMixin
 from .parameters import (
@@ -38,6 +40,7 @@ from .parameters import (
 from .phase import PhaseMixin
 from .skorch_state import SkorchStateMixin
 
+_STEPS_WITH_TRAINING = 5  # the least number of steps with training between them
 _REPORT_SAMPLES = 512  # calibration samples on which the report's losses are measured
 
 # What "auto" does, for the documentation.
@@ -120,17 +123,17 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         y=None,
         *,
         sample_weight=None,
-        pruning_ratio=None,
-        granularity=None,
-        method=None,
-        compensation=None,
-        method_params=None,
-        compensation_params=None,
-        scope=None,
-        n_steps=None,
-        schedule=None,
-        output_metric=None,
-        n_probes=None,
+        pruning_ratio=NOT_GIVEN,
+        granularity=NOT_GIVEN,
+        method=NOT_GIVEN,
+        compensation=NOT_GIVEN,
+        method_params=NOT_GIVEN,
+        compensation_params=NOT_GIVEN,
+        scope=NOT_GIVEN,
+        n_steps=NOT_GIVEN,
+        schedule=NOT_GIVEN,
+        output_metric=NOT_GIVEN,
+        n_probes=NOT_GIVEN,
     ):
         """Prune again from the kept dense weights, without any training.
 
@@ -138,12 +141,14 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         ----------
         X, y, sample_weight : array-like, default=None
             Calibration data. None takes the samples kept from ``fit``.
-        pruning_ratio, granularity, method, compensation, scope, n_steps, schedule : default=None
-            Values for this call alone; None takes the estimator's parameter.
-        method_params, compensation_params : dict, default=None
-            The same. Those of the estimator hold for its own method and compensation alone.
-        output_metric, n_probes : default=None
+        pruning_ratio, granularity, method, compensation, scope, n_steps, schedule : optional
+            Values for this call only. An argument that is not given has the value of the
+            estimator's parameter.
+        output_metric, n_probes : optional
             The same.
+        method_params, compensation_params : dict or None, optional
+            The same. The estimator's ``method_params`` are used only with its own method, and its
+            ``compensation_params`` only with its own compensation.
 
         Returns
         -------
@@ -152,7 +157,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         """
         self._check_fitted("prune")
         values = locals()
-        given = {name: values[name] for name in PRUNING_PARAMETERS if values[name] is not None}
+        given = only_given(**{name: values[name] for name in PRUNING_PARAMETERS})
         own = {"method", "compensation"} & set(given)
         if "method" in own and self.compensation == "auto":  # it brings its compensation along
             own.add("compensation")
@@ -179,29 +184,32 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             self._prune_dense(X, y, **given)
         return self
 
-    def refit(self, X, y=None, sample_weight=None, *, epochs=None, **fit_params):
+    def refit(self, X, y=None, sample_weight=None, *, epochs=NOT_GIVEN, **fit_params):
         """Train on under the mask: removed weights stay exactly zero.
 
         Parameters
         ----------
         X, y, sample_weight
             As in ``fit``.
-        epochs : int, default=None
-            None takes ``refit_epochs``.
+        epochs : int or None, optional
+            Number of epochs. None has the meaning that it has for the parameter ``refit_epochs``.
+            If not given, ``refit_epochs`` is used.
 
         Returns
         -------
         self
         """
         self._check_fitted("refit")
-        self._check_parameters(**({} if epochs is None else {"refit_epochs": epochs}))
+        if epochs is NOT_GIVEN:
+            epochs = self.refit_epochs
+        self._check_parameters(refit_epochs=epochs)
         if self.refit_strategy == "rewind" and not hasattr(self, "initial_module_"):
             raise ValueError(
                 "refit_strategy='rewind' needs the initial weights, which are kept by a fit with "
                 "that strategy. Call fit again, or take refit_strategy='finetune'."
             )
         if epochs is None:
-            epochs = self._resolved_refit_epochs()
+            epochs = self._automatic_refit_epochs()
         with unchanged_on_error(self), small_network_mode():
             data = self._check_training_data(X, y, sample_weight, reset=False)
             self._refit(self.get_dataset(*data), epochs, **fit_params)
@@ -298,7 +306,9 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
     def _prune_dense(self, X, y, after_step=None, **given) -> None:
         """Replace the network by the pruned dense network."""
         self.notify("on_prune_begin", X=X, y=y)
-        settings = {name: getattr(self, name) for name in PRUNING_PARAMETERS}
+        settings = {name: getattr(self, name) for name in PRUNING_PARAMETERS} | given
+        if after_step is not None and settings["n_steps"] == "auto":
+            settings["n_steps"] = max(granularity_of(self).n_steps, _STEPS_WITH_TRAINING)
         data = getattr(self, "_calibration_", None)
         result = prune(
             self.dense_module_,
@@ -310,7 +320,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
             batch_size=self.calibration_batch_size,
             after_step=after_step,
             random_state=self._seed_,
-            **(settings | given),
+            **settings,
         )
         self._install(result, given.get("pruning_ratio", self.pruning_ratio))
         self.notify("on_prune_end", X=X, y=y, result=result)
@@ -333,6 +343,7 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
         self.masks_ = result.masks
         self.sparsity_ = result.sparsity
         self.predicted_error_ = result.predicted_error
+        self.n_steps_ = result.n_steps
         self._record_pruning(result, ratio)
         self._count_parameters()
 
@@ -432,6 +443,9 @@ class PrunedMLPMixin(PhaseMixin, NetworkMixin, DataMixin, SkorchStateMixin):
     def _resolved_refit_epochs(self) -> int:
         if self.refit_epochs is not None:
             return self.refit_epochs
+        return self._automatic_refit_epochs()
+
+    def _automatic_refit_epochs(self) -> int:
         return max(getattr(self, "dense_epochs_", 0), (self.max_epochs + 1) // 2)
 
     def _masked_weights(self) -> MaskedWeights | None:

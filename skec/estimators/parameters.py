@@ -34,7 +34,7 @@ CONSTRAINTS: dict[str, list] = {
     "method_params": [Mapping, None],
     "compensation_params": [Mapping, None],
     "scope": [str, Mapping],
-    "n_steps": [_POSITIVE],
+    "n_steps": [_POSITIVE, StrOptions({"auto"})],
     "schedule": [StrOptions(set(SCHEDULES))],
     "output_metric": [StrOptions({"auto", *OUTPUT_METRICS})],
     "n_probes": [_POSITIVE, StrOptions({"auto"}), None],
@@ -77,7 +77,7 @@ PRUNING_PARAMETERS = (
 )
 
 
-def granularity_of(estimator, criterion=None) -> Granularity:
+def granularity_of(estimator) -> Granularity:
     """What an estimator's parameters stand for.
 
     Raises
@@ -88,7 +88,6 @@ def granularity_of(estimator, criterion=None) -> Granularity:
     kind = get_granularity(
         estimator.granularity,
         estimator.method,
-        criterion,
         estimator.compensation,
         estimator.method_params,
         estimator.compensation_params,

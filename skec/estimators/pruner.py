@@ -60,7 +60,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Fraction of the weights, or of the hidden units, to remove, in [0, 1).
     granularity : {"weight", "neuron"}, default="weight"
         What is removed as one: a single weight, or a hidden unit with all its weights.
-    method, criterion, compensation, method_params, compensation_params
+    method, compensation, method_params, compensation_params
         As in :func:`skec.prune`.
     scope, n_steps, schedule, output_metric, n_probes
         As in :func:`skec.prune`.
@@ -101,6 +101,8 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         Removed weights over all weights considered.
     predicted_error_ : float or None
         See :class:`skec.PruningResult`.
+    n_steps_ : int
+        Number of pruning steps.
     n_features_in_ : int
     feature_names_in_ : array of shape (n_features,)
         Defined where X is a frame with string column names.
@@ -142,7 +144,6 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         )
     } | {
         "estimator": "no_validation",
-        "criterion": [*CONSTRAINTS["method"], None],
         "layers": ["array-like", None],
         "batch_size": CONSTRAINTS["calibration_batch_size"],
         "refit_epochs": [Interval(Integral, 0, None, closed="left")],
@@ -157,12 +158,11 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         pruning_ratio=0.8,
         granularity="weight",
         method="ec",
-        criterion=None,
         compensation="auto",
         method_params=None,
         compensation_params=None,
         scope="auto",
-        n_steps=10,
+        n_steps="auto",
         schedule="geometric",
         output_metric="auto",
         n_probes="auto",
@@ -179,7 +179,6 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.pruning_ratio = pruning_ratio
         self.granularity = granularity
         self.method = method
-        self.criterion = criterion
         self.compensation = compensation
         self.method_params = method_params
         self.compensation_params = compensation_params
@@ -274,7 +273,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
     def _check_layers(self, given: Adapter) -> None:
         """Raise if the pruning is not one that can be, as far as that is known before training."""
-        kind = granularity_of(self, self.criterion)
+        kind = granularity_of(self)
         network = given.network if self._is_prefit() else given.expected_network()
         if network is not None:
             names = kind.layers(network, self.layers)
@@ -311,7 +310,6 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             data.X,
             data.y,
             sample_weight=data.weights,
-            criterion=self.criterion,
             loss=adapter.loss,
             layers=layers,
             batch_size=self.batch_size,
@@ -322,6 +320,7 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.masks_, self.scores_ = result.masks, result.scores
         self.pruning_report_ = result.report
         self.sparsity_, self.predicted_error_ = result.sparsity, result.predicted_error
+        self.n_steps_ = result.n_steps
         self._find_alive(adapter.network, order)
 
     def _find_alive(self, module, order) -> None:

@@ -63,6 +63,8 @@ class PruningResult:
         where they are exact, or the scores read none.
     granularity : str
         ``"weight"`` or ``"neuron"``.
+    n_steps : int
+        Number of pruning steps.
     unit_masks : dict of layer name to bool tensor of shape (n_units,), or None
         True marks a kept unit of the network before pruning. None where weights were removed.
     """
@@ -75,6 +77,7 @@ class PruningResult:
     predicted_error: float | None
     probe_error: float | None = None
     granularity: str = "weight"
+    n_steps: int = 1
     unit_masks: dict[str, Tensor] | None = field(default=None, repr=False)
     _scope: str | Mapping[str, float] = field(default="global", repr=False)
     _weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
@@ -172,12 +175,11 @@ def prune(
     pruning_ratio: float,
     granularity: Literal["weight", "neuron"] = "weight",
     method: str | Criterion = "ec",
-    criterion: str | Criterion | None = None,
     compensation: str | Compensation = "auto",
     method_params: Mapping | None = None,
     compensation_params: Mapping | None = None,
     scope: str | Mapping[str, float] = "auto",
-    n_steps: int = 1,
+    n_steps: int | Literal["auto"] = "auto",
     schedule: Literal["geometric", "linear", "cubic"] = "geometric",
     output_metric: Literal["auto", "identity", "fisher"] = "auto",
     n_probes: int | Literal["auto"] | None = "auto",
@@ -216,8 +218,6 @@ def prune(
         The score of a weight or unit, with the compensation that goes with it: one of
         ``skec.criteria.CRITERIA``, for units of ``skec.criteria.units.UNIT_CRITERIA``, or an own
         object.
-    criterion : str, Criterion or UnitCriterion, default=None
-        The score alone, in place of the method's; a synonym where ``compensation`` is given too.
     compensation : str, Compensation or UnitCompensation, default="auto"
         What stays makes up for what goes: one of ``skec.compensation.COMPENSATIONS``, for units of
         ``skec.compensation.units.UNIT_COMPENSATIONS``, or an own object. ``"auto"`` takes the one
@@ -234,8 +234,10 @@ def prune(
         Units compete in their ``"layer"``, which ``"auto"`` stands for, or over the network
         (``"global"``). A pattern, or a mapping that gives each layer a ratio of its own, takes the
         place of ``pruning_ratio``; layers that a mapping does not name stay whole.
-    n_steps : int, default=1
-        Number of steps. After each one the scores are computed anew on the network as it is then.
+    n_steps : int or "auto", default="auto"
+        Number of steps. The scores are computed again after each step. ``"auto"`` takes as many as
+        the method recommends: 15 for ``"surgeon"`` and ``compensation="network"``, 5 for ``"ec"``,
+        ``"obd"``, ``"taylor"`` and ``"gradient"``, and 1 for all others.
     schedule : {"geometric", "linear", "cubic"}, default="geometric"
         How the ratio grows over the steps.
     output_metric : {"auto", "identity", "fisher"}, default="auto"
@@ -311,9 +313,7 @@ def prune(
             f"module must be a torch.nn.Module; got {type(module).__name__}. Use skec.ECPruner for "
             f"estimators."
         )
-    kind = get_granularity(
-        granularity, method, criterion, compensation, method_params, compensation_params
-    )
+    kind = get_granularity(granularity, method, compensation, method_params, compensation_params)
     criterion = kind.criterion
     names = kind.layers(module, layers)
     scope = kind.resolve(scope)
@@ -322,7 +322,9 @@ def prune(
     check_choice("schedule", schedule, SCHEDULES)
     check_choice("output_metric", output_metric, ("auto", *OUTPUT_METRICS))
     check_probes(n_probes)
-    check_count("n_steps", n_steps)
+    if n_steps == "auto":
+        n_steps = kind.n_steps
+    check_count("n_steps", n_steps, also="'auto'")
     check_count("batch_size", batch_size)
     if output_metric == "auto" and criterion.output_metric is not None:
         output_metric = criterion.output_metric
@@ -389,6 +391,7 @@ def prune(
         predicted_error=sum(errors.values()) if criterion.scores_are_errors else None,
         probe_error=probe_error,
         granularity=granularity,
+        n_steps=n_steps,
         unit_masks=pruning.kept if granularity == "neuron" else None,
         _scope=scope,
         _weights=weights,

@@ -1,83 +1,118 @@
-"""Objects that users give by name, with parameters, or as they are."""
+"""Objects that users give by name, by name with parameters, or as instances."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
+
+# What to say about a name that is known for the other granularity.
+FOR_UNITS = "for single weights; it goes with granularity='neuron'"
+FOR_WEIGHTS = "for whole units; it goes with granularity='weight'"
 
 
-class Registered(ABC):
-    """Base class of those whose subclasses are known by their ``name``.
-
-    A class made with ``registry={...}`` says where its subclasses are entered.
-    """
-
-    name: ClassVar[str | None] = None
-    _registry: ClassVar[dict]
-
-    def __init_subclass__(cls, registry: dict | None = None, **kwargs) -> None:
-        super().__init_subclass__(**kwargs)
-        if registry is not None:
-            cls._registry = registry
-        if vars(cls).get("name") is not None:  # not that of a parent
-            cls._registry[cls.name] = cls
-
-
-FOR_UNITS = " for single weights; it goes with granularity='neuron'"
-FOR_WEIGHTS = " for whole units; it goes with granularity='weight'"
-
-
-def look_up(
-    what: str,
-    value,
-    parameters: Mapping | None,
-    registry: Mapping,
-    kind: type,
-    parameters_name: str,
-    hints: Mapping[str, str] | None = None,
-):
-    """Return the object that a name and its parameters stand for, or the given object.
+class Registry(dict[str, Any]):
+    """Classes that are known by a name.
 
     Parameters
     ----------
     what : str
-        What the value is called in messages, such as ``"method"``.
-    value : str or object
-    parameters : mapping or None
-        Parameters for the class that the name stands for.
-    registry : mapping of str to class
-    kind : type
-        What an object must be an instance of.
-    parameters_name : str
-        What the parameters are called in messages, such as ``"method_params"``.
-    hints : mapping of str to str, default=None
-        What to say about names that are known elsewhere.
+        The argument that takes the names, as error messages call it, such as ``"method"``.
+    parameters_name : str, default=None
+        The argument that takes the parameters of a named class; by default ``what`` with
+        ``_params``.
+    also : str, default=""
+        What the argument takes beside the names, for error messages.
 
-    Raises
-    ------
-    ValueError
-        If the name, or the name of a parameter, is unknown, or parameters come with an object.
+    Attributes
+    ----------
+    kind : type
+        The base class of the registered classes.
+    elsewhere : list of (Registry, str) pairs
+        Registries of other arguments or settings, with what to say about a name found there.
+
+    Examples
+    --------
+    >>> class Shape(Registered, registry=Registry("shape")):
+    ...     pass
+    >>> class Circle(Shape):
+    ...     name = "circle"
+    ...
+    ...     def __init__(self, radius=1.0):
+    ...         self.radius = radius
+    >>> Shape.registry.make("circle", {"radius": 2.0}).radius
+    2.0
     """
-    if isinstance(value, kind):
-        if parameters:
+
+    kind: type
+
+    def __init__(self, what: str, parameters_name: str | None = None, also: str = ""):
+        super().__init__()
+        self.what, self.also = what, also
+        self.parameters_name = parameters_name or f"{what}_params"
+        self.elsewhere: list[tuple[Registry, str]] = []
+
+    def make(self, value: Any, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Return an instance: of the named class, or the given one.
+
+        Parameters
+        ----------
+        value : str or instance of ``kind``
+        parameters : mapping, default=None
+            Arguments of the named class.
+
+        Raises
+        ------
+        ValueError
+            If the name, or the name of a parameter, is unknown, or parameters come with an
+            instance.
+        """
+        if isinstance(value, self.kind):
+            if parameters:
+                raise ValueError(
+                    f"{self.parameters_name}={dict(parameters)!r} goes with the name of a "
+                    f"{self.what}, but {self.what} is an object already. Give it its parameters "
+                    f"when you make it."
+                )
+            return value
+        if not isinstance(value, str) or value not in self:
+            raise ValueError(self._unknown(value))
+        parameters = {} if parameters is None else parameters
+        known = list(inspect.signature(self[value]).parameters)
+        if not isinstance(parameters, Mapping) or not set(parameters) <= set(known):
+            has = f"Its parameters are {known}." if known else "It has no parameters."
             raise ValueError(
-                f"{parameters_name}={dict(parameters)!r} goes with the name of a {what}, but "
-                f"{what} is an object already. Give it its parameters when you make it."
+                f"{self.parameters_name}={parameters!r} does not fit {self.what}={value!r}. {has}"
             )
-        return value
-    if not isinstance(value, str) or value not in registry:
-        hint = (hints or {}).get(value, "") if isinstance(value, str) else ""
-        auto = "'auto' or " if what == "compensation" else ""
-        package = kind.__module__.rpartition(".")[0]
-        raise ValueError(
-            f"{what}={value!r} is unknown{hint}. Choose {auto}one of {sorted(registry)}, or pass "
-            f"an instance of {package}.{kind.__name__}."
+        return self[value](**parameters)
+
+    def _unknown(self, value: Any) -> str:
+        hint = ""
+        for registry, text in self.elsewhere:
+            if isinstance(value, str) and value in registry:
+                hint = f" {text}"
+        package = self.kind.__module__.rpartition(".")[0]
+        return (
+            f"{self.what}={value!r} is unknown{hint}. Choose {self.also}one of {sorted(self)}, or "
+            f"pass an instance of {package}.{self.kind.__name__}."
         )
-    parameters = {} if parameters is None else parameters
-    known = list(inspect.signature(registry[value]).parameters)
-    if not isinstance(parameters, Mapping) or not set(parameters) <= set(known):
-        has = f"Its parameters are {known}." if known else "It has no parameters."
-        raise ValueError(f"{parameters_name}={parameters!r} does not fit {what}={value!r}. {has}")
-    return registry[value](**parameters)
+
+
+class Registered(ABC):
+    """Base class of classes that are entered in a registry by their ``name``.
+
+    The class statement of the common base class names the registry: ``registry=Registry(...)``.
+    """
+
+    name: ClassVar[str | None] = None
+    registry: ClassVar[Registry]
+
+    def __init_subclass__(cls, registry: Registry | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if registry is not None:
+            cls.registry = registry
+            registry.kind = cls
+        name = vars(cls).get("name")  # the name of a parent class does not count
+        if name is not None:
+            cls.registry[name] = cls

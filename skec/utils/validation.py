@@ -50,11 +50,15 @@ def check_choice(name: str, value, choices) -> None:
         raise ValueError(f"{name}={value!r} is unknown. Choose one of {sorted(choices)}.")
 
 
-def check_count(name: str, value, least: int = 1) -> None:
-    """Raise unless a value is an integer of at least ``least``."""
+def check_count(name: str, value, least: int = 1, also: str = "") -> None:
+    """Raise unless a value is an integer of at least ``least``.
+
+    ``also`` names what else the argument takes, for the message.
+    """
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         kind = "positive" if least else "non-negative"
-        raise ValueError(f"{name} must be a {kind} integer; got {value!r}.")
+        or_also = f" or {also}" if also else ""
+        raise ValueError(f"{name} must be a {kind} integer{or_also}; got {value!r}.")
 
 
 def check_number(name: str, value, zero: bool = False) -> None:

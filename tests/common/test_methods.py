@@ -45,7 +45,9 @@ def test_scores_are_finite_and_non_negative_in_the_shape_of_the_weights(method, 
 @every_compensation
 @pytest.mark.parametrize("scope", ["global", "layer", "row"])
 def test_the_ratio_is_exact_and_removed_weights_are_zero(method, compensation, scope):
-    result = prune(network(), method=method, compensation=compensation, scope=scope, **KWARGS)
+    result = prune(
+        network(), method=method, compensation=compensation, scope=scope, **KWARGS | {"n_steps": 2}
+    )
     left = sum(int(mask.sum()) for mask in result.masks.values())
     assert left == 46
     assert result.sparsity == 0.5
@@ -67,7 +69,7 @@ def test_the_same_call_gives_the_same_network(method, compensation):
 @every_method
 @every_compensation
 def test_removing_nothing_changes_nothing(method, compensation):
-    kwargs = KWARGS | {"pruning_ratio": 0.0}
+    kwargs = KWARGS | {"pruning_ratio": 0.0, "n_steps": 2}
     pruned = prune(network(), method=method, compensation=compensation, **kwargs).module
     torch.testing.assert_close(pruned(X), network()(X))
 
@@ -81,7 +83,7 @@ def test_works_on_networks_with_normalisation_dropout_or_without_biases(
     method, compensation, options
 ):
     module = network(**options)
-    result = prune(module, method=method, compensation=compensation, **KWARGS)
+    result = prune(module, method=method, compensation=compensation, n_steps=2, **KWARGS)
     outputs = result.module.eval()(X)
     assert torch.isfinite(outputs).all()
     assert not torch.equal(outputs, module.eval()(X))
@@ -90,8 +92,8 @@ def test_works_on_networks_with_normalisation_dropout_or_without_biases(
 @every_method
 def test_the_order_of_the_samples_does_not_matter(method):
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
-    kwargs = KWARGS | {"X": X[order], "y": y[order]}
-    expected = prune(network().double(), method=method, **KWARGS).scores
+    kwargs = KWARGS | {"X": X[order], "y": y[order], "n_steps": 1}
+    expected = prune(network().double(), method=method, n_steps=1, **KWARGS).scores
     found = prune(network().double(), method=method, **kwargs).scores
     for name, score in expected.items():
         torch.testing.assert_close(found[name], score, rtol=1e-9, atol=1e-14)
@@ -102,8 +104,10 @@ def test_integer_sample_weights_equal_repetition(method):
     counts = torch.randint(1, 4, (60,), generator=torch.Generator().manual_seed(0))
     repeated = {"X": X.repeat_interleave(counts, 0), "y": y.repeat_interleave(counts, 0)}
     module = network().double()
-    expected = prune(module, method=method, **KWARGS | repeated).scores
-    found = prune(module, method=method, sample_weight=counts, batch_size=13, **KWARGS).scores
+    expected = prune(module, method=method, n_steps=1, **KWARGS | repeated).scores
+    found = prune(
+        module, method=method, sample_weight=counts, batch_size=13, n_steps=1, **KWARGS
+    ).scores
     for name, score in expected.items():
         torch.testing.assert_close(found[name], score, rtol=1e-9, atol=1e-14)
 
@@ -111,7 +115,9 @@ def test_integer_sample_weights_equal_repetition(method):
 @every_compensation
 def test_compensation_does_not_choose_what_goes(compensation):
     expected = prune(network(), method="magnitude", compensation="none", **KWARGS).masks
-    found = prune(network(), method="magnitude", compensation=compensation, **KWARGS).masks
+    found = prune(
+        network(), method="magnitude", compensation=compensation, n_steps=1, **KWARGS
+    ).masks
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 

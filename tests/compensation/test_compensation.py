@@ -10,7 +10,7 @@ from torch import nn
 
 from skec import prune
 from skec.calibration.statistics import ExactElimination
-from skec.compensation import COMPENSATIONS, Compensation, get_compensation
+from skec.compensation import COMPENSATIONS, Compensation
 from skec.compensation._output_fit import conjugate_gradients
 from skec.criteria import CRITERIA, Criterion
 
@@ -41,7 +41,7 @@ def remove(module, X, masks, **kwargs):
     """Remove what the masks do not keep and compensate by the bias."""
     masks = dict(zip(("0", "2"), masks, strict=True))
     scope = {name: float((~mask).double().mean()) for name, mask in masks.items()}
-    kwargs = {"compensation": "bias", "scope": scope} | kwargs
+    kwargs = {"compensation": "bias", "scope": scope, "n_steps": 1} | kwargs
     return prune(module, X, pruning_ratio=0.0, method=Chosen(masks.values()), **kwargs)
 
 
@@ -71,7 +71,7 @@ class TestBias:
     def test_equals_the_sum_of_the_shifts_of_single_weights(self, elimination_compensation):
         module, X = network(), samples()
         _, shifts = elimination_compensation(module, X)
-        result = prune(module, X, pruning_ratio=0.6)
+        result = prune(module, X, n_steps=1, pruning_ratio=0.6)
         for name, mask in result.masks.items():
             found = result.module.get_submodule(name).bias - module.get_submodule(name).bias
             torch.testing.assert_close(found.detach(), (shifts[name] * ~mask).sum(1))
@@ -499,7 +499,7 @@ class TestOwnCompensations:
         class Named(Doubled):
             name = "doubled"
 
-        assert isinstance(get_compensation("doubled"), Named)
+        assert isinstance(COMPENSATIONS.make("doubled"), Named)
         module = network()
         by_name = prune(module, pruning_ratio=0.5, method="magnitude", compensation="doubled")
         assert torch.equal(by_name.module[0].weight, 2 * module[0].weight * by_name.masks["0"])
@@ -511,4 +511,4 @@ class TestOwnCompensations:
 @pytest.mark.parametrize("compensation", ["Bias", "", None, 3, COMPENSATIONS["bias"]])
 def test_an_unknown_compensation_lists_the_known_ones(compensation):
     with pytest.raises(ValueError, match=r"'auto' or one of \['bias', 'bias_exact', 'network'"):
-        get_compensation(compensation)
+        COMPENSATIONS.make(compensation)

@@ -13,7 +13,7 @@ from torch import nn
 
 from skec import prune
 from skec.calibration import OUTPUT_METRICS
-from skec.compensation.units import UNIT_COMPENSATIONS, UnitCompensation, get_unit_compensation
+from skec.compensation.units import UNIT_COMPENSATIONS, UnitCompensation
 from skec.criteria.units import UnitCriterion
 
 seeds = st.integers(0, 10_000)
@@ -186,12 +186,12 @@ class TestLBYL:
     @pytest.mark.parametrize("value", [0, -1.0, float("nan"), "a", None])
     def test_the_ridge_is_positive(self, value):
         with pytest.raises(ValueError, match=f"ridge must be a positive number; got {value!r}"):
-            get_unit_compensation("lbyl", {"ridge": value})
+            UNIT_COMPENSATIONS.make("lbyl", {"ridge": value})
 
     def test_the_penalty_may_be_zero_but_not_negative(self):
-        assert get_unit_compensation("lbyl", {"shift_penalty": 0}).shift_penalty == 0
+        assert UNIT_COMPENSATIONS.make("lbyl", {"shift_penalty": 0}).shift_penalty == 0
         with pytest.raises(ValueError, match="shift_penalty must be a non-negative number; got -1"):
-            get_unit_compensation("lbyl", {"shift_penalty": -1})
+            UNIT_COMPENSATIONS.make("lbyl", {"shift_penalty": -1})
 
 
 def affine(norm):
@@ -422,7 +422,7 @@ class TestMerging:
     )
     def test_parameters_lie_between_zero_and_one(self, params, message):
         with pytest.raises(ValueError, match=message):
-            get_unit_compensation("merging", params)
+            UNIT_COMPENSATIONS.make("merging", params)
 
 
 def hidden(module, name):
@@ -610,7 +610,7 @@ class TestLeastSquares:
 
     def test_the_damping_is_positive(self):
         with pytest.raises(ValueError, match="damping must be a positive number; got 0"):
-            get_unit_compensation("least_squares", {"damping": 0})
+            UNIT_COMPENSATIONS.make("least_squares", {"damping": 0})
 
 
 def test_none_leaves_the_rest_as_it_is():

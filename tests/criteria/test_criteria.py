@@ -18,7 +18,7 @@ from skec.calibration.statistics import (
     Statistic,
 )
 from skec.compensation import Compensation
-from skec.criteria import CRITERIA, Criterion, get_criterion
+from skec.criteria import CRITERIA, Criterion
 
 seeds = st.integers(0, 2**31 - 1)
 
@@ -516,7 +516,7 @@ class TestOwnCriteria:
         class Named(FromTheRight):
             name = "from_the_right"
 
-        assert isinstance(get_criterion("from_the_right"), Named)
+        assert isinstance(CRITERIA.make("from_the_right"), Named)
         module = nn.Sequential(nn.Linear(4, 3))
         by_name = prune(module, pruning_ratio=0.4, method="from_the_right")
         by_object = prune(module, pruning_ratio=0.4, method=FromTheRight())
@@ -571,4 +571,4 @@ def test_the_automatic_metric_follows_the_loss_unless_the_criterion_has_its_own(
 @pytest.mark.parametrize("method", ["EC", "", None, 3, Criterion, CRITERIA["ec"], ["ec"]])
 def test_an_unknown_method_lists_the_known_ones(method):
     with pytest.raises(ValueError, match=r"Choose one of \['ec', 'ec_exact', 'gradient'"):
-        get_criterion(method)
+        CRITERIA.make(method)

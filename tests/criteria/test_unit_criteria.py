@@ -15,7 +15,7 @@ from torch.func import jacrev, vmap
 
 from skec import prune
 from skec.calibration import OUTPUT_METRICS
-from skec.criteria.units import UNIT_CRITERIA, UnitCriterion, get_unit_criterion
+from skec.criteria.units import UNIT_CRITERIA, UnitCriterion
 from skec.networks import hidden_layers, units_of
 
 seeds = st.integers(0, 10_000)
@@ -70,7 +70,7 @@ def test_distances_are_to_the_units_that_are_left():
     module, kept = network(), torch.tensor([True, False, True, True, False, True, True])
     units = units_of(module, hidden_layers(module)["0"], kept)
     rows, left = rows_of(module[0]), kept.numpy()
-    found = get_unit_criterion("geometric_median").score(units, None, None).detach()
+    found = UNIT_CRITERIA.make("geometric_median").score(units, None, None).detach()
     np.testing.assert_allclose(found[kept], cdist(rows[left], rows[left]).sum(1))
 
 
@@ -186,7 +186,7 @@ def test_elimination_removes_one_by_one_what_the_outputs_miss_least(metric, weig
 
 def test_elimination_without_damping_is_refused():
     with pytest.raises(ValueError, match="damping must be a positive number; got 0"):
-        get_unit_criterion("elimination", {"damping": 0})
+        UNIT_CRITERIA.make("elimination", {"damping": 0})
 
 
 @pytest.mark.parametrize("method", ["ec", "elimination"])
@@ -266,7 +266,7 @@ def test_an_own_criterion_brings_its_compensation():
     found = prune(module, X, method=Outgoing(), **kwargs)
     for i, name in ((2, "0"), (4, "2")):
         torch.testing.assert_close(found.scores[name], module[i].weight.detach().abs().sum(0))
-    expected = prune(module, X, criterion=Outgoing(), compensation="mean", **kwargs).module
+    expected = prune(module, X, method=Outgoing(), compensation="mean", **kwargs).module
     assert torch.equal(found.module(X), expected(X))
     assert found.predicted_error is None
 

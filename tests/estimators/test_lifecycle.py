@@ -266,7 +266,7 @@ def test_new_calibration_data_take_the_place_of_the_old(case, method, assert_sam
     else:
         targets, loss = torch.from_numpy(y), nn.CrossEntropyLoss()
     expected = skec.prune(
-        estimator.dense_module_, X, targets, pruning_ratio=0.5, method=method, loss=loss
+        estimator.dense_module_, X, targets, n_steps=1, pruning_ratio=0.5, method=method, loss=loss
     )
     assert_same_weights(estimator.module_, expected.module, atol=1e-12)
     kept = copy.deepcopy(estimator.module_)
@@ -292,7 +292,9 @@ def test_a_network_trained_in_parts_can_be_pruned(case):
     dense = copy.deepcopy(estimator.module_)
     assert not hasattr(estimator, "sparsity_")
     estimator.prune()
-    expected = skec.prune(dense, case.X.astype("f"), pruning_ratio=0.5, loss=estimator.criterion_)
+    expected = skec.prune(
+        dense, case.X.astype("f"), n_steps=1, pruning_ratio=0.5, loss=estimator.criterion_
+    )
     for name, mask in estimator.masks_.items():
         assert torch.equal(mask, expected.masks[name])
     assert removed(estimator) == round(0.5 * n_prunable(case))

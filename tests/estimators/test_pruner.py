@@ -162,7 +162,7 @@ class TestTransform:
         return h.numpy(), (last.weight != 0).any(0).numpy()
 
     def test_hidden_units_that_are_alive(self):
-        pruner = ECPruner(regressor(), pruning_ratio=0.9).fit(X, TARGET)
+        pruner = ECPruner(regressor(), pruning_ratio=0.95, n_steps=10).fit(X, TARGET)
         h, outgoing = self.hidden(pruner)
         constant = h.std(0) < 1e-7
         found = pruner.transform(X)
@@ -275,7 +275,7 @@ class TestUnits:
         ("parameters", "message"),
         [
             ({"method": "magnitude"}, "it goes with granularity='weight'"),
-            ({"criterion": "obd"}, "it goes with granularity='weight'"),
+            ({"method": "obd"}, "it goes with granularity='weight'"),
             ({"scope": "row"}, "scope='row' is for single weights"),
             ({"granularity": "weight", "method": "l1"}, "it goes with granularity='neuron'"),
             ({"granularity": "channel"}, "granularity"),
@@ -501,7 +501,7 @@ class TestErrors:
     ("parameters", "message"),
     [
         ({"method": "ecc"}, "method='ecc' is unknown"),
-        ({"criterion": "ecc"}, "='ecc' is unknown"),
+        ({"method": "ecc"}, "='ecc' is unknown"),
         ({"compensation": "weighing"}, "compensation='weighing' is unknown"),
         ({"scope": "4:2"}, "scope='4:2' must keep"),
         ({"scope": "rows"}, "scope='rows' is unknown"),

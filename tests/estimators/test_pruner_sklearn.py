@@ -347,8 +347,9 @@ class TestRefit:
         weight = RNG.integers(0, 2, 120).astype(float)
         kept = weight > 0
         mlp, y = fitted(shuffle=False, batch_size=16)
-        a = ECPruner(mlp, prefit=True, refit_epochs=2).fit(X, y, sample_weight=weight)
-        b = ECPruner(mlp, prefit=True, refit_epochs=2).fit(X[kept], y[kept])
+        settings = {"prefit": True, "refit_epochs": 2, "n_steps": 1}
+        a = ECPruner(mlp, **settings).fit(X, y, sample_weight=weight)
+        b = ECPruner(mlp, **settings).fit(X[kept], y[kept])
         np.testing.assert_allclose(a.predict(X), b.predict(X))
         weight = 1.0 + 5.0 * weight
         c = ECPruner(mlp, refit_epochs=1).fit(X, y, sample_weight=weight)

@@ -344,3 +344,47 @@ def test_two_of_four_are_half(case, step_epochs, count_revived):
     assert estimator.prune(scope="1:4").sparsity_ == 0.75
     pruner = ECPruner(case.make(), scope="2:4").fit(X, case.y)
     assert pruner.sparsity_ == 0.5
+
+
+class _Results(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_prune_end(self, net, result=None, **kwargs):
+        self.seen.append(result)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "n_steps"),
+    [
+        ({"method": "ec"}, 5),
+        ({"method": "magnitude"}, 1),
+        ({"method": "magnitude", "step_epochs": 1}, 5),
+        ({"method": "surgeon", "step_epochs": 1, "calibration_samples": 40}, 15),
+    ],
+)
+def test_the_automatic_number_of_steps(regression, parameters, n_steps):
+    estimator = regression.fit(n_steps="auto", **parameters)
+    assert estimator.n_steps_ == n_steps
+
+
+def test_none_is_a_value_of_the_arguments_of_prune(classification):
+    results = _Results()
+    estimator = classification.fit(
+        n_probes=2, method="surgeon", method_params={"damping": 0.1}, callbacks=[results]
+    )
+    estimator.prune()
+    estimator.prune(n_probes=None)
+    estimator.prune(method_params=None)
+    probed, again, exact, damped = results.seen
+    assert probed.probe_error == again.probe_error > 0
+    assert exact.probe_error is None
+    assert not torch.equal(damped.scores["output"], again.scores["output"])
+
+
+def test_none_is_a_value_of_the_epochs_of_refit(regression, epoch_counter):
+    estimator = regression.fit(refit_epochs=1, max_epochs=6, callbacks=[epoch_counter])
+    for arguments, n_epochs in (({}, 1), ({"epochs": 2}, 2), ({"epochs": None}, 6)):
+        epoch_counter.began = 0
+        estimator.refit(regression.X, regression.y, **arguments)
+        assert epoch_counter.began == n_epochs

@@ -241,7 +241,7 @@ class TestEliminationCompensation:
     def test_scores_and_shifts_equal_the_definition(self, name, weighted, elimination_compensation):
         module, X, w = network(name), samples(), weights_for(weighted)
         expected, shifts = elimination_compensation(module, X, w)
-        result = prune(module, X, pruning_ratio=0.5, sample_weight=w, batch_size=7)
+        result = prune(module, X, n_steps=1, pruning_ratio=0.5, sample_weight=w, batch_size=7)
         assert_close(result.scores, expected, **TIGHT)
         for layer, mask in result.masks.items():
             change = shifts[layer].masked_fill(mask, 0.0).flatten(1).sum(1)
@@ -254,7 +254,9 @@ class TestEliminationCompensation:
     ):
         module, X, w = network(name), samples(), weights_for(True)
         expected, shifts = elimination_compensation(module, X, w, metric="fisher")
-        result = prune(module, X, pruning_ratio=0.5, sample_weight=w, output_metric="fisher")
+        result = prune(
+            module, X, n_steps=1, pruning_ratio=0.5, sample_weight=w, output_metric="fisher"
+        )
         assert_close(result.scores, expected, **TIGHT)
         for layer, mask in result.masks.items():
             change = shifts[layer].masked_fill(mask, 0.0).flatten(1).sum(1)
@@ -642,8 +644,10 @@ def test_two_steps_are_two_prunings():
     module, X = network(), samples()
     kwargs = {"schedule": "linear", "batch_size": 7}
     found = prune(module, X, pruning_ratio=0.6, n_steps=2, **kwargs)
-    first = prune(module, X, pruning_ratio=0.3, **kwargs)
-    then = prune(first.module, X, pruning_ratio=0.6, **kwargs)  # a zero costs nothing, and goes
+    first = prune(module, X, n_steps=1, pruning_ratio=0.3, **kwargs)
+    then = prune(
+        first.module, X, n_steps=1, pruning_ratio=0.6, **kwargs
+    )  # a zero costs nothing, and goes
     assert_close(found.scores, first.scores)
     assert_close(found.masks, then.masks)
     torch.testing.assert_close(found.module(X), then.module(X))
@@ -651,7 +655,7 @@ def test_two_steps_are_two_prunings():
 
 
 def test_the_report_has_a_row_for_each_layer():
-    result = prune(network(), samples(), pruning_ratio=0.9)
+    result = prune(network(), samples(), n_steps=1, pruning_ratio=0.9)
     rows = {row["layer"]: row for row in result.report}
     assert [row["shape"] for row in rows.values()] == ["3×2×3×3", "4×3×2×2", "5×4", "3×5"]
     for name, mask in result.masks.items():
@@ -692,12 +696,13 @@ def test_dead_units_of_the_report_are_filters_that_the_output_does_not_feel():
 
 def test_forecasts_are_the_errors_that_pruning_predicts():
     module, X = network(), samples()
-    dense = prune(module, X, pruning_ratio=0)
+    dense = prune(module, X, n_steps=1, pruning_ratio=0)
     ratios = np.array([0.2, 0.5, 0.8])
     for scope in ("global", "layer", "row", "erdos_renyi", "lamp", "1:2"):
         found = dense.forecast(ratios, scope)
         expected = [
-            prune(module, X, pruning_ratio=float(r), scope=scope).predicted_error for r in ratios
+            prune(module, X, n_steps=1, pruning_ratio=float(r), scope=scope).predicted_error
+            for r in ratios
         ]
         np.testing.assert_allclose(found, expected, rtol=1e-10)
 

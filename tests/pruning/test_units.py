@@ -77,7 +77,7 @@ class TestMasks:
 
     @pytest.mark.parametrize("method", ["l1", "l2", "geometric_median", "ec", "elimination"])
     def test_the_units_of_the_lowest_scores_go(self, method):
-        result = prune(network(), samples(), method=method, **NEURON)
+        result = prune(network(), samples(), method=method, n_steps=1, **NEURON)
         for name, kept in result.unit_masks.items():
             score = result.scores[name]
             assert score[kept].min() > score[~kept].max()
@@ -139,7 +139,7 @@ class TestReport:
 
     @pytest.mark.parametrize("method", ["ec", "elimination"])
     def test_has_the_error_that_the_scores_expect(self, method):
-        result = prune(network(), samples(), method=method, **NEURON)
+        result = prune(network(), samples(), method=method, n_steps=1, **NEURON)
         for row in result.report:
             removed = result.scores[row["layer"]][~result.unit_masks[row["layer"]]]
             assert row["predicted_error"] == pytest.approx(float(removed.sum()))
@@ -189,7 +189,7 @@ class TestPredictedError:
         ratios = [0.0, 0.2, 0.5, 0.95]
         for ratio, found in zip(ratios, forecast(ratios, scope), strict=True):
             kwargs = NEURON | {"pruning_ratio": ratio}
-            result = prune(module, X, method=method, scope=scope, **kwargs)
+            result = prune(module, X, method=method, scope=scope, n_steps=1, **kwargs)
             assert found == pytest.approx(result.predicted_error, rel=1e-9, abs=1e-15)
 
     @pytest.mark.parametrize("method", ["ec", "elimination"])
@@ -199,7 +199,7 @@ class TestPredictedError:
         assert (np.diff(result.forecast(sorted(drawn))) >= 0).all()
 
     def test_a_forecast_takes_the_scope_of_units_unless_told_otherwise(self):
-        result = prune(network(), samples(), **NEURON)
+        result = prune(network(), samples(), n_steps=1, **NEURON)
         assert result.forecast(0.5) == result.forecast(0.5, "layer") == result.predicted_error
         assert result.forecast(0.5) != result.forecast(0.5, "global")
 
@@ -434,7 +434,7 @@ class TestErrors:
                 {"method": "l2", "granularity": "weight"},
                 r"method='l2' is unknown for single weights.*granularity='neuron'.*'magnitude'",
             ),
-            ({"criterion": "wanda"}, "criterion='wanda' is unknown for whole units"),
+            ({"method": "wanda"}, "method='wanda' is unknown for whole units"),
             ({"method": "l3"}, r"method='l3' is unknown\. Choose one of \['ec', 'elimination'"),
             (
                 {"compensation": "weights"},
@@ -469,7 +469,7 @@ class TestErrors:
             ({"X": None, "method": "elimination", "compensation": "none"}, "got X=None"),
             ({"X": samples() * torch.nan}, "X contains NaN"),
             ({"pruning_ratio": 1.0}, r"pruning_ratio must be .* in \[0, 1\); got 1.0"),
-            ({"n_steps": 0}, "n_steps must be a positive integer; got 0"),
+            ({"n_steps": 0}, "n_steps must be a positive integer or .auto.; got 0"),
         ],
     )
     def test_of_value_name_the_parameter_and_the_choices(self, arguments, message):

@@ -1,37 +1,38 @@
 """Names with parameters, and own objects, wherever a method or a compensation is given."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from skec import prune
-from skec.compensation import COMPENSATIONS, get_compensation
-from skec.compensation.units import UNIT_COMPENSATIONS, get_unit_compensation
-from skec.criteria import CRITERIA, Criterion, get_criterion
-from skec.criteria.units import UNIT_CRITERIA, UnitCriterion, get_unit_criterion
-from skec.utils.registry import look_up
+from skec import compensation, criteria, prune
+from skec.compensation import COMPENSATIONS
+from skec.compensation.units import UNIT_COMPENSATIONS
+from skec.criteria import CRITERIA, Criterion
+from skec.criteria.units import UNIT_CRITERIA, UnitCriterion
+from skec.pruning.granularity import get_granularity
+from skec.utils.registry import Registered, Registry
 
 pytestmark = pytest.mark.filterwarnings("ignore::skec.PruningWarning")
 
 
-class Shape:
+class Shape(Registered, registry=Registry("shape")):
     pass
 
 
 class Circle(Shape):
+    name = "circle"
+
     def __init__(self, radius=1.0, centre=0.0):
         self.radius, self.centre = radius, centre
 
 
 class Point(Shape):
-    pass
+    name = "point"
 
 
-KNOWN = {"circle": Circle, "point": Point}
-
-
-def shape(value, parameters=None):
-    return look_up("shape", value, parameters, KNOWN, Shape, "shape_params")
+shape = Shape.registry.make
 
 
 def test_a_name_makes_an_object_with_its_parameters():
@@ -65,8 +66,8 @@ def test_messages_name_the_parameter_the_value_and_what_is_known(value, paramete
 
 
 def test_the_methods_with_parameters_take_them():
-    assert get_criterion("surgeon", {"damping": 0.5}).damping == 0.5
-    found = get_compensation("network", {"damping": 0.5, "iterations": 3, "max_memory": 10})
+    assert CRITERIA.make("surgeon", {"damping": 0.5}).damping == 0.5
+    found = COMPENSATIONS.make("network", {"damping": 0.5, "iterations": 3, "max_memory": 10})
     assert (found.damping, found.iterations, found.max_memory) == (0.5, 3, 10)
 
 
@@ -90,16 +91,8 @@ def assert_same(found, expected):
         assert torch.equal(left, right)
 
 
-def test_the_criterion_comes_before_the_method():
-    assert_same(pruned(method="random", criterion="obd"), pruned(method="obd"))
-    both = {"criterion": "magnitude", "compensation": "bias"}
-    assert_same(pruned(**both), pruned(method="magnitude", compensation="bias"))
-    assert_same(pruned(criterion="surgeon"), pruned(method="surgeon"))
-
-
-@pytest.mark.parametrize("choice", ["method", "criterion"])
-def test_parameters_belong_to_what_gives_the_scores(choice):
-    given = {choice: "surgeon", "method_params": {"damping": 10.0}, "compensation": "none"}
+def test_parameters_belong_to_what_gives_the_scores():
+    given = {"method": "surgeon", "method_params": {"damping": 10.0}, "compensation": "none"}
     own = CRITERIA["surgeon"](damping=10.0)
     assert_same(pruned(**given), pruned(method=own, compensation="none"))
     default = pruned(method="surgeon", compensation="none")
@@ -122,7 +115,7 @@ def test_parameters_of_the_compensation_are_its_own():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"criterion": "ecc"}, "='ecc' is unknown. Choose one of .*'ec', 'ec_exact'"),
+        ({"method": "ecc"}, "='ecc' is unknown. Choose one of .*'ec', 'ec_exact'"),
         ({"method_params": {"damping": 1}}, "method_params=.*'damping': 1.*method='ec'.*no param"),
         (
             {"method": "surgeon", "method_params": {"dampening": 1}},
@@ -158,10 +151,9 @@ def test_criteria_of_a_subclass_inherit_parameters():
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), "a", None, True])
 @pytest.mark.parametrize("name", ["damping", "max_memory"])
 def test_parameters_of_the_surgeon_are_positive_numbers(name, value):
-    for look in (get_criterion, get_compensation):
-        method = "surgeon" if look is get_criterion else "weights"
+    for registry, method in ((CRITERIA, "surgeon"), (COMPENSATIONS, "weights")):
         with pytest.raises(ValueError, match=f"{name} must be a .* number; got {value!r}"):
-            look(method, {name: value})
+            registry.make(method, {name: value})
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "3", None])
@@ -169,19 +161,17 @@ def test_the_number_of_iterations_is_a_non_negative_integer(value):
     with pytest.raises(
         ValueError, match=f"iterations must be a non-negative integer; got {value!r}"
     ):
-        get_compensation("network", {"iterations": value})
+        COMPENSATIONS.make("network", {"iterations": value})
 
 
 def test_damping_of_zero_is_refused():
     with pytest.raises(ValueError, match="damping must be a positive number; got 0"):
-        get_criterion("surgeon", {"damping": 0})
+        CRITERIA.make("surgeon", {"damping": 0})
 
 
-def test_a_wrong_criterion_is_called_a_criterion():
-    with pytest.raises(ValueError, match="criterion='magnitud' is unknown"):
-        prune(torch.nn.Linear(2, 2), pruning_ratio=0.5, criterion="magnitud")
-    with pytest.raises(ValueError, match=r"method_params=.*does not fit criterion='magnitude'"):
-        get_criterion("magnitude", {"p": 1}, "criterion")
+def test_there_is_no_third_name_for_the_scores():
+    with pytest.raises(TypeError, match="criterion"):
+        prune(torch.nn.Linear(2, 2), pruning_ratio=0.5, criterion="magnitude")
 
 
 # -- for whole units -------------------------------------------------------------------------------
@@ -200,50 +190,56 @@ def test_names_of_units_are_those_of_the_classes():
 
 
 def test_methods_of_units_take_their_parameters():
-    assert get_unit_criterion("elimination", {"damping": 0.5}).damping == 0.5
-    assert get_unit_compensation("least_squares", {"damping": 0.5}).damping == 0.5
-    found = get_unit_compensation("lbyl", {"ridge": 0.6, "shift_penalty": 0.1})
+    assert UNIT_CRITERIA.make("elimination", {"damping": 0.5}).damping == 0.5
+    assert UNIT_COMPENSATIONS.make("least_squares", {"damping": 0.5}).damping == 0.5
+    found = UNIT_COMPENSATIONS.make("lbyl", {"ridge": 0.6, "shift_penalty": 0.1})
     assert (found.ridge, found.shift_penalty) == (0.6, 0.1)
-    found = get_unit_compensation("merging", {"threshold": 0.4, "cosine_weight": 0.7})
+    found = UNIT_COMPENSATIONS.make("merging", {"threshold": 0.4, "cosine_weight": 0.7})
     assert (found.threshold, found.cosine_weight) == (0.4, 0.7)
 
 
 @pytest.mark.parametrize(
-    ("look", "known", "other", "granularity"),
+    ("known", "other", "granularity"),
     [
-        (get_criterion, CRITERIA, UNIT_CRITERIA, "neuron"),
-        (get_unit_criterion, UNIT_CRITERIA, CRITERIA, "weight"),
-        (get_compensation, COMPENSATIONS, UNIT_COMPENSATIONS, "neuron"),
-        (get_unit_compensation, UNIT_COMPENSATIONS, COMPENSATIONS, "weight"),
+        (CRITERIA, UNIT_CRITERIA, "neuron"),
+        (UNIT_CRITERIA, CRITERIA, "weight"),
+        (COMPENSATIONS, UNIT_COMPENSATIONS, "neuron"),
+        (UNIT_COMPENSATIONS, COMPENSATIONS, "weight"),
     ],
 )
-def test_names_that_are_known_elsewhere_are_told_from_those_that_are_not(
-    look, known, other, granularity
-):
+def test_names_that_are_known_elsewhere_are_told_from_those_that_are_not(known, other, granularity):
     assert set(other) - set(known)
     for name in set(other) - set(known):
         with pytest.raises(ValueError, match=f"'{name}' .* goes with granularity='{granularity}'"):
-            look(name)
+            known.make(name)
     with pytest.raises(ValueError, match=r"'nothing' is unknown\. Choose") as error:
-        look("nothing")
+        known.make("nothing")
     assert str(sorted(known)) in str(error.value)
 
 
 def test_auto_is_the_compensation_of_the_method():
     for name, kind in UNIT_CRITERIA.items():
         expected = UNIT_COMPENSATIONS[kind.compensation]
-        assert type(get_unit_compensation("auto", None, kind.compensation)) is expected, name
+        found = get_granularity("neuron", name, "auto").compensation
+        assert type(found) is expected, name
     with pytest.raises(ValueError, match="compensation='auto' is unknown"):
-        get_unit_compensation("auto")
+        UNIT_COMPENSATIONS.make("auto")
+
+
+@pytest.mark.parametrize("package", [criteria, criteria.units, compensation, compensation.units])
+def test_every_file_of_a_registry_is_imported_by_its_package(package):
+    files = {file.stem for file in Path(package.__file__).parent.glob("[!_]*.py")}
+    assert files
+    assert files <= set(package.__all__)
 
 
 def test_objects_of_one_granularity_do_not_go_with_the_other():
     with pytest.raises(ValueError, match=r"instance of skec\.criteria\.units\.UnitCriterion"):
-        get_unit_criterion(CRITERIA["ec"]())
+        UNIT_CRITERIA.make(CRITERIA["ec"]())
     with pytest.raises(ValueError, match=r"instance of skec\.criteria\.Criterion"):
-        get_criterion(UNIT_CRITERIA["ec"]())
+        CRITERIA.make(UNIT_CRITERIA["ec"]())
     with pytest.raises(ValueError, match=r"instance of skec\.compensation\.units\.UnitComp"):
-        get_unit_compensation(COMPENSATIONS["bias"]())
+        UNIT_COMPENSATIONS.make(COMPENSATIONS["bias"]())
     own = UNIT_CRITERIA["elimination"](damping=0.5)
-    assert get_unit_criterion(own) is own
+    assert UNIT_CRITERIA.make(own) is own
     assert isinstance(own, UnitCriterion)

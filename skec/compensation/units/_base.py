@@ -10,9 +10,16 @@ from torch import Tensor
 
 from ...calibration.statistics import LayerStatistics, Statistic
 from ...networks.units import Units
-from ...utils.registry import Registered
+from ...utils.registry import Registered, Registry
+from .._base import COMPENSATIONS
 
-UNIT_COMPENSATIONS: dict[str, type[UnitCompensation]] = {}
+UNIT_COMPENSATIONS = Registry("compensation", also="'auto' or ")
+COMPENSATIONS.elsewhere.append(
+    (UNIT_COMPENSATIONS, "for single weights; it goes with granularity='neuron'")
+)
+UNIT_COMPENSATIONS.elsewhere.append(
+    (COMPENSATIONS, "for whole units; it goes with granularity='weight'")
+)
 
 
 class UnitCompensation(Registered, registry=UNIT_COMPENSATIONS):
@@ -21,12 +28,15 @@ class UnitCompensation(Registered, registry=UNIT_COMPENSATIONS):
     Attributes
     ----------
     name : str
+    n_steps : int
+        The least number of pruning steps that ``n_steps="auto"`` takes with it.
     requires : tuple of Statistic classes
         The statistics that ``restore`` reads: those of the layer that reads the units, in the
         network whose earlier layers have lost theirs already.
     """
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
+    n_steps: ClassVar[int] = 1
 
     def check(self, units: Units) -> None:
         """Raise a ``ValueError`` if the units are not such that they can be restored."""

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from ...calibration.statistics import LayerStatistics, Statistic
 from ...networks.units import Units
-from ...utils.registry import Registered
+from ...utils.registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
+from .._base import CRITERIA
 
-UNIT_CRITERIA: dict[str, type[UnitCriterion]] = {}
+UNIT_CRITERIA = Registry("method")
+CRITERIA.elsewhere.append((UNIT_CRITERIA, FOR_UNITS))
+UNIT_CRITERIA.elsewhere.append((CRITERIA, FOR_WEIGHTS))
 
 
 class UnitCriterion(Registered, registry=UNIT_CRITERIA):
@@ -23,7 +26,7 @@ class UnitCriterion(Registered, registry=UNIT_CRITERIA):
 
     Attributes
     ----------
-    name, compensation, scores_are_errors, output_metric
+    name, compensation, scores_are_errors, output_metric, n_steps
         As in :class:`skec.criteria.Criterion`.
     requires : tuple of Statistic classes
         The statistics that ``score`` reads: those of the layer that reads the units.
@@ -33,6 +36,7 @@ class UnitCriterion(Registered, registry=UNIT_CRITERIA):
     compensation: ClassVar[str] = "none"
     scores_are_errors: ClassVar[bool] = False
     output_metric: ClassVar[str | None] = None
+    n_steps: ClassVar[int] = 1
 
     @abstractmethod
     def score(

@@ -23,6 +23,7 @@ class UnitEliminationCompensation(UnitCriterion):
     """
 
     name = "ec"
+    n_steps = 5
     requires = (InputMoments,)
     compensation = "bias"
     scores_are_errors = True

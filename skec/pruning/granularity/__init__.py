@@ -17,12 +17,11 @@ GRANULARITIES: dict[str, type[Granularity]] = {
 def get_granularity(
     granularity: str,
     method,
-    criterion=None,
     compensation="auto",
     method_params: Mapping | None = None,
     compensation_params: Mapping | None = None,
 ) -> Granularity:
-    """Return what a choice of arguments of :func:`skec.prune` stands for.
+    """Return a granularity with its criterion and compensation, as in :func:`skec.prune`.
 
     Raises
     ------
@@ -31,13 +30,11 @@ def get_granularity(
 
     Examples
     --------
-    >>> get_granularity("neuron", "l2", compensation="lbyl").compensation.ridge
+    >>> get_granularity("neuron", "l2", "lbyl").compensation.ridge
     0.3
     """
     check_choice("granularity", granularity, GRANULARITIES)
-    return GRANULARITIES[granularity].find(
-        method, criterion, compensation, method_params, compensation_params
-    )
+    return GRANULARITIES[granularity].find(method, compensation, method_params, compensation_params)
 
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...calibration.collect import CalibrationData
 from ...calibration.metric import OutputMetric
 from ...calibration.statistics import LayerStatistics, Statistic
+from ...utils.registry import Registry
 
 
 @dataclass
@@ -68,16 +69,16 @@ class Granularity(ABC):
     Attributes
     ----------
     name : str
-    get_criterion, get_compensation : callable
-        Return what a name and its parameters stand for.
+    criteria, compensations : Registry
+        The criteria and compensations that are known by name.
     default_scope : str
     without_data : str
         What works without calibration data, for messages.
     """
 
     name: ClassVar[str]
-    get_criterion: ClassVar[Callable]
-    get_compensation: ClassVar[Callable]
+    criteria: ClassVar[Registry]
+    compensations: ClassVar[Registry]
     default_scope: ClassVar[str]
     without_data: ClassVar[str]
 
@@ -86,22 +87,33 @@ class Granularity(ABC):
 
     @classmethod
     def find(
-        cls, method, criterion, compensation, method_params, compensation_params
+        cls,
+        method,
+        compensation="auto",
+        method_params: Mapping | None = None,
+        compensation_params: Mapping | None = None,
     ) -> Granularity:
-        """Look up criterion and compensation by their names; the arguments of ``prune``."""
-        if criterion is None:
-            criterion = cls.get_criterion(method, method_params)
-        else:
-            criterion = cls.get_criterion(criterion, method_params, "criterion")
-        return cls(
-            criterion,
-            cls.get_compensation(compensation, compensation_params, criterion.compensation),
-        )
+        """Look up criterion and compensation; the arguments are those of :func:`skec.prune`.
+
+        Raises
+        ------
+        ValueError
+            If a name, or the name of a parameter, is unknown.
+        """
+        criterion = cls.criteria.make(method, method_params)
+        if isinstance(compensation, str) and compensation == "auto":
+            compensation = criterion.compensation
+        return cls(criterion, cls.compensations.make(compensation, compensation_params))
 
     @classmethod
     def resolve(cls, scope):
         """The scope that ``"auto"`` stands for, or the given one."""
         return cls.default_scope if isinstance(scope, str) and scope == "auto" else scope
+
+    @property
+    def n_steps(self) -> int:
+        """The number of pruning steps that criterion and compensation recommend."""
+        return max(self.criterion.n_steps, self.compensation.n_steps)
 
     @property
     def statistics(self) -> tuple[type[Statistic], ...]:

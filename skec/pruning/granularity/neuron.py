@@ -7,8 +7,8 @@ import torch
 from ...allocation.scopes import UNIT_SCOPES, allocate_units
 from ...calibration.collect import collect
 from ...calibration.statistics import InputProbeError, LayerStatistics, relative_probe_error
-from ...compensation.units import get_unit_compensation
-from ...criteria.units import get_unit_criterion
+from ...compensation import UNIT_COMPENSATIONS
+from ...criteria import UNIT_CRITERIA
 from ...networks.chain import HiddenLayer, NotAChain, hidden_layers
 from ...networks.layers import prunable_layers
 from ...networks.patches import is_convolution
@@ -29,8 +29,8 @@ class NeuronGranularity(Granularity):
     default_scope = "layer"
     without_data = "method='l2' with compensation='lbyl'"
 
-    get_criterion = staticmethod(get_unit_criterion)
-    get_compensation = staticmethod(get_unit_compensation)
+    criteria = UNIT_CRITERIA
+    compensations = UNIT_COMPENSATIONS
 
     @staticmethod
     def check_scope(scope, names=None):

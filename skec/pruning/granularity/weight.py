@@ -9,8 +9,8 @@ import torch
 from ...allocation.scopes import allocate, allocate_ratios
 from ...calibration.collect import collect
 from ...calibration.statistics import ProbeError, relative_probe_error
-from ...compensation import COMPENSATIONS, Stage, get_compensation
-from ...criteria import CRITERIA, get_criterion
+from ...compensation import COMPENSATIONS, Stage
+from ...criteria import CRITERIA
 from ...networks.chain import alive_units, chain_of_layers
 from ...networks.layers import prunable_layers
 from ...networks.patches import is_convolution
@@ -25,8 +25,8 @@ class WeightGranularity(Granularity):
     default_scope = "global"
     without_data = "method='magnitude' with compensation='none'"
 
-    get_criterion = staticmethod(get_criterion)
-    get_compensation = staticmethod(get_compensation)
+    criteria = CRITERIA
+    compensations = COMPENSATIONS
 
     @staticmethod
     def check_scope(scope, names=None):
