@@ -12,9 +12,10 @@ from bench_training import HIDDEN, network, train_skec
 from torch.func import functional_call, grad, vmap
 
 import skec
-from skec.calibration import CalibrationData, collect, identity_metric
+from skec.calibration import collect, identity_metric
 from skec.calibration.statistics import SensitivityMoments
 from skec.networks import prunable_layers
+from skec.utils import Samples
 
 BATCH_SIZE = 512
 
@@ -42,8 +43,9 @@ class OwnForward(torch.nn.Module):
 def ec_scores(module, X) -> dict[str, torch.Tensor]:
     """EC scores of all weights."""
     layers = prunable_layers(module)
-    data = CalibrationData(X, batch_size=BATCH_SIZE)
-    moments = collect(module, layers, data, (SensitivityMoments,), metric=identity_metric)
+    statistics, settings = (SensitivityMoments,), {"metric": identity_metric}
+    samples = Samples(X)
+    moments = collect(module, layers, samples, statistics, batch_size=BATCH_SIZE, **settings)
     return {
         name: layer.weight.detach() ** 2 * moments[name][SensitivityMoments].scatter / len(X)
         for name, layer in layers.items()

@@ -2,38 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+
+from ..utils import Registered, Registry
+
+SCHEDULES = Registry("schedule")
 
 
-def _geometric(ratio: float, progress: float) -> float:
-    return 1.0 - (1.0 - ratio) ** progress
+class Schedule(Registered, registry=SCHEDULES):
+    """The ratio that is reached during a pruning in steps.
+
+    Giving a subclass a ``name`` makes it available as ``schedule=name``. An instance can be
+    passed in place of a name.
+    """
+
+    @abstractmethod
+    def ratio(self, final: float, progress: float) -> float:
+        """The ratio at a progress from 0, exclusive, to 1.
+
+        Parameters
+        ----------
+        final : float
+            The ratio after the last step.
+        progress : float
+            Steps done over all steps.
+        """
+
+    def at(self, final: float, step: int, n_steps: int) -> float:
+        """The ratio after ``step`` of ``n_steps`` steps; exactly ``final`` after the last."""
+        return final if step == n_steps else self.ratio(final, step / n_steps)
 
 
-def _linear(ratio: float, progress: float) -> float:
-    return ratio * progress
+class Geometric(Schedule):
+    """Each step removes the same fraction of the remaining weights."""
+
+    name = "geometric"
+
+    def ratio(self, final: float, progress: float) -> float:
+        return 1.0 - (1.0 - final) ** progress
 
 
-def _cubic(ratio: float, progress: float) -> float:
-    return ratio * (1.0 - (1.0 - progress) ** 3)
+class Linear(Schedule):
+    """Each step removes the same number of weights."""
+
+    name = "linear"
+
+    def ratio(self, final: float, progress: float) -> float:
+        return final * progress
 
 
-SCHEDULES: dict[str, Callable[[float, float], float]] = {
-    "geometric": _geometric,
-    "linear": _linear,
-    "cubic": _cubic,
-}
+class Cubic(Schedule):
+    """The first steps remove many weights, the last ones few.
+
+    Source: Zhu & Gupta, "To prune, or not to prune", arXiv:1710.01878.
+    """
+
+    name = "cubic"
+
+    def ratio(self, final: float, progress: float) -> float:
+        return final * (1.0 - (1.0 - progress) ** 3)
 
 
-def ratio_at(schedule: str, ratio: float, step: int, n_steps: int) -> float:
-    """The ratio reached after ``step`` of ``n_steps`` steps; exactly ``ratio`` after the last.
-
-    ``"geometric"`` removes the same fraction of what is left at each step, ``"linear"`` the same
-    number of weights, ``"cubic"`` many at first and few at the end (Zhu & Gupta, "To prune, or not
-    to prune", arXiv:1710.01878).
+def ratio_at(schedule: str | Schedule, ratio: float, step: int, n_steps: int) -> float:
+    """The ratio that a schedule has reached after some steps.
 
     Examples
     --------
     >>> [round(ratio_at("geometric", 0.75, step, 2), 3) for step in (1, 2)]
     [0.5, 0.75]
     """
-    return ratio if step == n_steps else SCHEDULES[schedule](ratio, step / n_steps)
+    return SCHEDULES.make(schedule).at(ratio, step, n_steps)

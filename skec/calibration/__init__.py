@@ -1,6 +1,7 @@
 """One pass over the calibration data: a network and samples in, statistics out."""
 
-from .collect import CalibrationData, collect, match_targets
+from .collect import Calibration, collect
+from .data import calibration_samples
 from .metric import (
     OUTPUT_METRICS,
     BernoulliMetric,
@@ -20,17 +21,17 @@ from .metric import (
 __all__ = [
     "OUTPUT_METRICS",
     "BernoulliMetric",
-    "CalibrationData",
+    "Calibration",
     "FisherMetric",
     "IdentityMetric",
     "OutputMetric",
     "PoissonMetric",
     "Probes",
     "bernoulli_metric",
+    "calibration_samples",
     "collect",
     "fisher_metric",
     "identity_metric",
-    "match_targets",
     "metric_for",
     "poisson_metric",
     "probes_for",

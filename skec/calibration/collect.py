@@ -3,151 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from ..networks.layers import Recorder, output_tensor, output_tensors, sensitivities
-from ..training.backprop import weighted_loss
-from .metric import OutputMetric
-from .statistics import LayerBatch, LayerStatistics, NetworkStatistic, Statistic
+from ..networks import Recorder, output_tensor, sensitivities, summed_gradients
+from ..utils import Samples
+from .metric import OutputMetric, Probes
+from .statistics import LayerBatch, LayerStatistics, Need, NetworkStatistic, Statistic
 
 
-@dataclass
-class CalibrationData:
-    """Samples on which a network is looked at, in the network's dtype and on its device.
+@dataclass(frozen=True)
+class Calibration:
+    """What a network is compared with while it is pruned.
 
     Attributes
     ----------
-    X : tensor of shape (n_samples, n_features)
-    y : tensor with n_samples rows, or None
-    weights : tensor of shape (n_samples,) or None
+    dense : torch.nn.Module
+        The network before any pruning, in evaluation mode; not to be changed.
+    samples : Samples or None
+        None where nothing needs samples.
+    metric : OutputMetric
+        How a change of the outputs is measured.
+    loss : torch.nn.Module or None
+        The loss of outputs and targets, where a statistic needs it.
     batch_size : int
+        Samples processed at a time.
     """
 
-    X: Tensor
-    y: Tensor | None = None
-    weights: Tensor | None = None
+    dense: nn.Module
+    samples: Samples | None
+    metric: OutputMetric
+    loss: nn.Module | None = None
     batch_size: int = 512
 
-    @classmethod
-    def of(cls, module: nn.Module, X, y=None, sample_weight=None, batch_size=512):
-        """Check arrays or tensors and convert them for ``module``."""
-        parameter = next(module.parameters())
-        like = {"dtype": parameter.dtype, "device": parameter.device}
-        X = _tensor(X, "X")
-        if X.is_floating_point() or not _takes_indices(module):
-            X = _finite(X.to(**like), "X")
-        if X.ndim < 2:
-            raise ValueError(
-                f"X must have shape (n_samples, n_features); got {tuple(X.shape)}. Reshape a "
-                f"single feature with X.reshape(-1, 1)."
-            )
-        if len(X) == 0:
-            raise ValueError("X has no samples (n_samples=0); pruning needs at least one.")
-        if y is not None:
-            y = _tensor(y, "y")
-            y = y.to(**like) if y.is_floating_point() else y.to(parameter.device, torch.int64)
-            _finite(y, "y")
-            _same_length(X, y, "y")
-        if sample_weight is not None:
-            sample_weight = _finite(_tensor(sample_weight, "sample_weight"), "sample_weight")
-            sample_weight = sample_weight.to(**like)
-            _same_length(X, sample_weight, "sample_weight")
-            if sample_weight.ndim != 1 or (sample_weight < 0).any() or not sample_weight.any():
-                raise ValueError(
-                    "sample_weight must be one non-negative number per sample, not all zero; got "
-                    f"shape {tuple(sample_weight.shape)} and minimum {float(sample_weight.min())}."
-                )
-        return cls(X, y, sample_weight, batch_size)
+    @property
+    def n_probes(self) -> int | None:
+        """Number of random probes of the outputs; None if every output is looked at."""
+        return self.metric.n_probes if isinstance(self.metric, Probes) else None
 
-    def __len__(self) -> int:
-        return len(self.X)
+    def known_samples(self) -> Samples:
+        """The samples, or an error if there are none."""
+        if self.samples is None:
+            raise ValueError("This needs calibration samples; pass X.")
+        return self.samples
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
-        for start in range(0, len(self), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            yield (
-                self.X[rows],
-                None if self.y is None else self.y[rows],
-                None if self.weights is None else self.weights[rows],
-            )
-
-    def take(self, rows: Tensor | slice) -> CalibrationData:
-        """The data of some rows."""
-        return CalibrationData(
-            self.X[rows],
-            None if self.y is None else self.y[rows],
-            None if self.weights is None else self.weights[rows],
-            self.batch_size,
-        )
-
-    def sample(self, n_samples: int | None, random_state=None) -> CalibrationData:
-        """At most ``n_samples`` rows, drawn at random without replacement; None takes all."""
-        if n_samples is None or n_samples >= len(self):
-            return self
-        rng = check_random_state(random_state)
-        return self.take(torch.from_numpy(np.sort(rng.permutation(len(self))[:n_samples])))
-
-
-def _tensor(values, name: str) -> Tensor:
-    try:
-        if isinstance(values, Tensor):
-            if values.layout is not torch.strided or values.is_complex():
-                raise TypeError
-            return values.detach()
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiub":
-            raise TypeError
-        return torch.from_numpy(np.ascontiguousarray(array).copy())
-    except TypeError:
-        raise TypeError(
-            f"{name} must be a dense array or tensor of numbers; got {type(values).__name__}. "
-            f"Encode strings and objects, and make sparse matrices dense, before pruning."
-        ) from None
-
-
-def _takes_indices(module: nn.Module) -> bool:
-    return any(isinstance(child, nn.Embedding | nn.EmbeddingBag) for child in module.modules())
-
-
-def _finite(tensor: Tensor, name: str) -> Tensor:
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise ValueError(f"{name} contains NaN or infinity. Impute or drop those samples.")
-    return tensor
-
-
-def _same_length(X: Tensor, other: Tensor, name: str) -> None:
-    if len(X) != len(other):
-        raise ValueError(
-            f"X and {name} must have the same number of rows; got {len(X)} and {len(other)}."
+    def collect(
+        self,
+        module: nn.Module,
+        layers: Mapping[str, nn.Module],
+        statistics: Sequence[type[Statistic]],
+        *,
+        n_units: Mapping[str, int] | None = None,
+        kept: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, LayerStatistics]:
+        """Compute statistics of some layers of a network; see :func:`collect`."""
+        if not statistics:
+            return {
+                name: LayerStatistics(kept=None if kept is None else kept[name]) for name in layers
+            }
+        return collect(
+            module,
+            layers,
+            self.known_samples(),
+            statistics,
+            metric=self.metric,
+            loss=self.loss,
+            dense=self.dense,
+            batch_size=self.batch_size,
+            n_units=n_units,
+            kept=kept,
         )
 
 
 def collect(
     module: nn.Module,
     layers: Mapping[str, nn.Module],
-    data: CalibrationData,
+    samples: Samples,
     statistics: Sequence[type[Statistic]],
     *,
     metric: OutputMetric,
     loss: nn.Module | None = None,
     dense: nn.Module | None = None,
+    batch_size: int = 512,
     n_units: Mapping[str, int] | None = None,
+    kept: Mapping[str, Tensor] | None = None,
 ) -> dict[str, LayerStatistics]:
     """Compute statistics of layers in one pass over the data, with memory of one batch.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode. Its parameters' ``requires_grad`` flags are changed and put back.
+        In evaluation mode. The ``requires_grad`` flags of its parameters are changed and restored.
     layers : mapping of str to torch.nn.Module
         Linear layers and convolutions.
-    data : CalibrationData
+    samples : Samples
     statistics : sequence of Statistic classes
     metric : OutputMetric
         How a change of the outputs is measured.
@@ -155,94 +108,137 @@ def collect(
         Needed by statistics of the loss.
     dense : torch.nn.Module, default=None
         The network before any pruning, needed by statistics that compare with it.
+    batch_size : int, default=512
     n_units : mapping of layer name to int, default=None
         How many units each layer reads, for statistics of those.
+    kept : mapping of layer name to bool tensor of shape (n_out, n_in), default=None
+        The weights that earlier pruning steps have kept; None stands for all.
 
     Returns
     -------
     dict of str to LayerStatistics
     """
     summed = [kind for kind in statistics if not issubclass(kind, NetworkStatistic)]
-    n_units = {} if n_units is None else n_units
     total = {
-        name: LayerStatistics.empty(layer, summed, n_units.get(name))
+        name: LayerStatistics.empty(
+            layer,
+            summed,
+            None if n_units is None else n_units.get(name),
+            None if kept is None else kept[name],
+        )
         for name, layer in layers.items()
     }
     if summed:
-        _sum_over_batches(total, module, layers, data, metric, loss, dense)
+        # what the forms for convolutions and maps need, not what they take the place of
+        kinds = [type(one) for layer in total.values() for one in layer.by_class.values()]
+        _Pass(module, layers, total, Need.of(kinds), metric, loss, dense).run(samples, batch_size)
     for kind in statistics:
-        if kind not in summed:
-            for name, statistic in kind.measure(module, layers, data, metric).items():
+        if issubclass(kind, NetworkStatistic):
+            for name, statistic in kind.measure(module, layers, samples, metric).items():
                 total[name].by_class[kind] = statistic
     return total
 
 
-def _sum_over_batches(total, module, layers, data, metric, loss, dense) -> None:
-    """Pass over the data once."""
+class _Pass:
+    """One pass over the data, which fills statistics."""
 
-    def needed(what: str) -> bool:
-        return any(
-            getattr(statistic, f"needs_{what}")
-            for layer in total.values()
-            for statistic in layer.by_class.values()
-        )
+    def __init__(
+        self,
+        module: nn.Module,
+        layers: Mapping[str, nn.Module],
+        total: Mapping[str, LayerStatistics],
+        need: Need,
+        metric: OutputMetric,
+        loss: nn.Module | None,
+        dense: nn.Module | None,
+    ):
+        self.module, self.layers, self.total, self.need = module, layers, total, need
+        self.metric, self.loss, self.dense = metric, loss, dense
+        self.each_seed = bool(need & (Need.GRADIENTS | Need.INPUT_GRADIENTS))
+        self.at_inputs = bool(need & (Need.INPUT_SENSITIVITIES | Need.INPUT_GRADIENTS))
+        self.at_units = bool(need & Need.SENSITIVITIES) or self.each_seed
+        self.weights = [layer.weight for layer in layers.values()]
+        self.memory: list[Tensor] = []
 
-    each_seed = needed("gradients") or needed("input_gradients")
-    at_inputs = needed("input_sensitivities") or needed("input_gradients")
-    at_units = needed("sensitivities") or each_seed
+    def run(self, samples: Samples, batch_size: int) -> None:
+        """Pass over the data once."""
+        differentiated = self.weights if self.need & Need.LOSS_GRADIENT else []
+        with (
+            _requiring_gradients(self.module, differentiated),
+            torch.enable_grad(),
+            Recorder(self.module, self.layers, self.at_inputs) as record,
+        ):
+            for X, y, weights in samples.batches(batch_size):
+                record.clear()
+                returned = record.forward(self.module, X)
+                batches = self._batches(record, weights)
+                self._add_sensitivities(record, output_tensor(returned, len(X)), batches)
+                if self.need & Need.LOSS_GRADIENT:
+                    gradients = summed_gradients(self.loss, returned, y, weights, self.weights)
+                    for batch, gradient in zip(batches, gradients, strict=True):
+                        batch.loss_gradient = gradient.flatten(1)
+                if self.need & Need.DENSE_OUTPUTS:
+                    for batch, z in zip(batches, self._dense(record, X), strict=True):
+                        batch.dense_pre_activations = z
+                for name, batch in zip(self.layers, batches, strict=True):
+                    self.total[name].update(batch)
 
-    def add_gradients(batches, points, gradients) -> None:
+    def _dense(self, record: Recorder, X: Tensor) -> list[Tensor]:
+        """The layers' pre-activations in the dense network."""
+        if self.dense is self.module:  # before the first step
+            return [record.pre_activations[name].detach() for name in self.layers]
+        return _pre_activations(self.dense, self.layers, X)
+
+    def _batches(self, record: Recorder, weights: Tensor | None) -> list[LayerBatch]:
+        missing = [name for name in self.layers if name not in record.inputs]
+        if missing:
+            raise ValueError(
+                f"Layers {missing} take no part in the network's forward pass. Name the "
+                f"layers to prune with layers=[...]."
+            )
+        return [LayerBatch(record.inputs[name], weights=weights) for name in self.layers]
+
+    def _add_sensitivities(self, record, outputs: Tensor, batches: list[LayerBatch]) -> None:
+        """Differentiate the outputs, and fill in the squared sensitivities of each layer."""
+        points = [record.pre_activations[name] for name in self.layers] if self.at_units else []
+        points += [record.input_points[name] for name in self.layers] if self.at_inputs else []
+        if not points:
+            return
+        if not self.memory:  # the first batch is the largest
+            self.memory = [z.new_empty(z.shape[:2]) for z in points]
+        add = partial(self._add_gradients, batches, points) if self.each_seed else None
+        squares = iter(sensitivities(outputs, points, self.metric(outputs), self.memory, add))
+        for batch in batches if self.at_units else ():
+            batch.sensitivities = next(squares)
+        for batch in batches if self.at_inputs else ():
+            batch.input_sensitivities = next(squares)
+
+    def _add_gradients(
+        self,
+        batches: list[LayerBatch],
+        points: list[Tensor],
+        gradients: Sequence[Tensor | None],
+    ) -> None:
+        """Pass one seed's gradients on to the statistics."""
         known = [
-            torch.zeros_like(point) if g is None else g
-            for point, g in zip(points, gradients, strict=True)
+            torch.zeros_like(point) if gradient is None else gradient
+            for point, gradient in zip(points, gradients, strict=True)
         ]
         of_inputs = known[len(batches) :] or [None] * len(batches)
-        for name, *seen in zip(layers, batches, known, of_inputs, strict=False):
-            total[name].add_gradient(*seen)
+        for name, *seen in zip(self.layers, batches, known, of_inputs, strict=False):
+            self.total[name].add_gradient(*seen)
 
-    weights = [layer.weight for layer in layers.values()]
-    memory: list[Tensor] = []
+
+@contextmanager
+def _requiring_gradients(module: nn.Module, parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Let only some parameters of a module require gradients."""
     flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     try:
         for parameter, _ in flags:
             parameter.requires_grad_(False)
-        if needed("loss_gradient"):
-            for weight in weights:
-                weight.requires_grad_(True)
-        with torch.enable_grad(), Recorder(module, layers, at_inputs) as record:
-            for X, y, sample_weight in data:
-                record.clear()
-                returned = record.forward(module, X)
-                outputs = output_tensor(returned, len(X))
-                missing = [name for name in layers if name not in record.inputs]
-                if missing:
-                    raise ValueError(
-                        f"Layers {missing} take no part in the network's forward pass. Name the "
-                        f"layers to prune with layers=[...]."
-                    )
-                batches = [
-                    LayerBatch(record.inputs[name], weights=sample_weight) for name in layers
-                ]
-                points = [record.pre_activations[name] for name in layers] if at_units else []
-                points += [record.input_points[name] for name in layers] if at_inputs else []
-                if points:
-                    if not memory:  # the first batch is the largest
-                        memory = [z.new_empty(z.shape[:2]) for z in points]
-                    add = partial(add_gradients, batches, points) if each_seed else None
-                    squares = iter(sensitivities(outputs, points, metric(outputs), memory, add))
-                    for batch in batches if at_units else ():
-                        batch.sensitivities = next(squares)
-                    for batch in batches if at_inputs else ():
-                        batch.input_sensitivities = next(squares)
-                if needed("loss_gradient"):
-                    gradients = _summed_gradient(loss, returned, y, sample_weight, weights)
-                    for batch, gradient in zip(batches, gradients, strict=True):
-                        batch.loss_gradient = gradient.flatten(1)
-                if needed("dense"):
-                    for batch, z in zip(batches, _pre_activations(dense, layers, X), strict=True):
-                        batch.dense_pre_activations = z
-                for name, batch in zip(layers, batches, strict=True):
-                    total[name].update(batch)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        yield
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
@@ -255,54 +251,3 @@ def _pre_activations(module: nn.Module, names: Iterable[str], X: Tensor) -> list
     with Recorder(module, layers) as record:
         record.forward(module, X)
     return [record.pre_activations[name].detach() for name in layers]
-
-
-def _summed_gradient(loss, returned, y, sample_weight, weights):
-    """Gradients of the batch's summed, weighted loss; zero where it does not depend on a weight."""
-    outputs, targets = _loss_arguments(loss, returned, y)
-    reduction, n_samples = getattr(loss, "reduction", None), len(y)
-    as_it_is = reduction == "mean" and isinstance(loss, _ELEMENTWISE)
-    if sample_weight is None and reduction in ("mean", "none") and not as_it_is:
-        parameter = weights[0]  # a mean over samples, whatever the batch
-        sample_weight = torch.ones(n_samples, dtype=parameter.dtype, device=parameter.device)
-    if sample_weight is None and reduction == "sum":
-        total = loss(outputs, targets)
-    else:
-        total = weighted_loss(loss, outputs, targets, sample_weight) * n_samples
-    return torch.autograd.grad(total, weights, allow_unused=True, materialize_grads=True)
-
-
-# Losses that compare outputs with targets of the same shape, entry by entry.
-_ELEMENTWISE = (
-    nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss, nn.BCELoss,
-    nn.BCEWithLogitsLoss,
-)  # fmt: skip
-
-
-def _loss_arguments(loss, returned, y):
-    """What the loss is called with: all that the network returned if that is several tensors."""
-    tensors = output_tensors(returned, len(y))
-    if len(tensors) > 1:
-        return returned, y
-    outputs = tensors[0].reshape(len(y), -1)
-    return outputs, match_targets(y, outputs, loss)
-
-
-def match_targets(y: Tensor, outputs: Tensor, loss: nn.Module | None = None) -> Tensor:
-    """Give targets the shape that the loss compares with outputs of shape (n_samples, n_outputs).
-
-    Targets of shape (n_samples,) get the column that a single output has. Those of a loss of torch
-    that goes entry by entry, such as ``BCEWithLogitsLoss``, become floats in the outputs' shape.
-
-    Examples
-    --------
-    >>> labels, outputs = torch.tensor([0, 1, 1]), torch.zeros(3, 1)
-    >>> match_targets(labels, outputs, nn.BCEWithLogitsLoss()).shape
-    torch.Size([3, 1])
-    """
-    if isinstance(loss, _ELEMENTWISE):
-        y = y.to(outputs.dtype)
-        return y.reshape(outputs.shape) if y.numel() == outputs.numel() else y
-    if y.is_floating_point() and y.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] == 1:
-        return y[:, None]
-    return y

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from ..networks import distribution_of
+from ..utils import check_choice
 
 N_OUTPUTS_EXACT = 32  # more outputs than these are probed at random unless told otherwise
 N_PROBES = 16
@@ -158,34 +162,42 @@ fisher_metric = FisherMetric()
 bernoulli_metric = BernoulliMetric()
 poisson_metric = PoissonMetric()
 
-# What output_metric may name; which Fisher metric that is, the loss says.
+# What output_metric may name. Which Fisher metric "fisher" is follows from the loss.
 OUTPUT_METRICS: dict[str, OutputMetric] = {"identity": identity_metric, "fisher": fisher_metric}
 
-_NO_DISTRIBUTION = (
-    nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.GaussianNLLLoss, nn.PoissonNLLLoss,
-    nn.BCELoss,
-)  # fmt: skip
+_FISHER_METRICS: dict[str, OutputMetric] = {
+    "categorical": fisher_metric,
+    "bernoulli": bernoulli_metric,
+    "poisson": poisson_metric,
+}
 
 
 def metric_for(
-    output_metric: str, loss: nn.Module | None = None, n_tensors: int = 1
+    output_metric: str | OutputMetric,
+    loss: nn.Module | None = None,
+    outputs: Sequence[Tensor] | None = None,
+    recommended: str | None = None,
 ) -> OutputMetric:
-    """The metric that a name stands for with a loss.
+    """The output metric that a name stands for, with a loss and a network.
 
     Parameters
     ----------
-    output_metric : {"auto", "identity", "fisher"}
+    output_metric : {"auto", "identity", "fisher"} or OutputMetric
         ``"fisher"`` is the Fisher metric of the distribution that the loss assumes, of a softmax
-        if the loss is None or unknown. ``"auto"`` is ``"fisher"`` where that distribution is
-        known and the network returns one tensor, and ``"identity"`` otherwise.
+        if the loss is None or unknown. ``"auto"`` is ``recommended`` if that is given. Otherwise
+        it is ``"fisher"`` where the distribution is known and the network returns one tensor with
+        one distribution for each sample, and ``"identity"`` in all other cases.
     loss : torch.nn.Module, default=None
-    n_tensors : int, default=1
-        How many tensors of outputs the network returns.
+    outputs : sequence of tensors, default=None
+        What the network returned for a batch (see :func:`skec.networks.output_tensors`). None
+        stands for one tensor of shape (n_samples, n_outputs).
+    recommended : str, default=None
+        The name that the method recommends.
 
     Raises
     ------
     ValueError
-        If ``"fisher"`` has no meaning with the loss or with several tensors.
+        If the name is unknown, or ``"fisher"`` has no meaning with the loss or the outputs.
 
     Examples
     --------
@@ -194,8 +206,17 @@ def metric_for(
     >>> type(metric_for("auto", nn.HuberLoss())).__name__
     'IdentityMetric'
     """
-    known = _known_fisher(loss)
-    if output_metric == "identity" or (output_metric == "auto" and (not known or n_tensors > 1)):
+    if isinstance(output_metric, OutputMetric):
+        return output_metric
+    check_choice("output_metric", output_metric, ("auto", *OUTPUT_METRICS))
+    asked = output_metric == "fisher"
+    if output_metric == "auto" and recommended is not None:
+        output_metric = recommended
+    distribution = distribution_of(loss)
+    n_tensors = 1 if outputs is None else len(outputs)
+    if output_metric == "identity":
+        return identity_metric
+    if output_metric == "auto" and (distribution not in _FISHER_METRICS or n_tensors > 1):
         return identity_metric
     if n_tensors > 1:
         raise ValueError(
@@ -203,27 +224,24 @@ def metric_for(
             f"returns {n_tensors} tensors. Use output_metric='identity', or prune a module that "
             f"returns one of them."
         )
-    if known is None and isinstance(loss, _NO_DISTRIBUTION):
+    if distribution == "none":
         raise ValueError(
             f"output_metric='fisher' is not known for loss={type(loss).__name__}. Use "
             f"output_metric='identity', or a loss of logits, such as torch.nn.CrossEntropyLoss or "
             f"BCEWithLogitsLoss, or of log rates, torch.nn.PoissonNLLLoss."
         )
-    return known or fisher_metric
+    metric = _FISHER_METRICS.get(distribution, fisher_metric)
+    if metric is fisher_metric and outputs is not None and outputs[0].ndim > 2:
+        if not asked:
+            return identity_metric
+        raise ValueError(
+            f"output_metric='fisher' is the metric of one softmax for each sample; this network "
+            f"returns outputs of shape {tuple(outputs[0].shape)}. Use output_metric='identity'."
+        )
+    return metric
 
 
-def _known_fisher(loss: nn.Module | None) -> OutputMetric | None:
-    """The Fisher metric of the distribution that a loss assumes, where that is known."""
-    if isinstance(loss, nn.CrossEntropyLoss):
-        return fisher_metric
-    if isinstance(loss, nn.BCEWithLogitsLoss):
-        return bernoulli_metric
-    if isinstance(loss, nn.PoissonNLLLoss) and loss.log_input:
-        return poisson_metric
-    return None
-
-
-def probes_for(n_outputs: int, n_probes: int | str | None) -> int | None:
+def probes_for(n_outputs: int, n_probes: int | Literal["auto"] | None) -> int | None:
     """Number of random probes, or None where every output is looked at.
 
     Parameters

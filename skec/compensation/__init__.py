@@ -4,14 +4,14 @@ To add one, write its file and import it here.
 """
 
 from . import bias, bias_exact, network, none, weights
-from ._base import COMPENSATIONS, Compensation, Stage
+from ._base import COMPENSATIONS, Compensation, Effort
 from .units import UNIT_COMPENSATIONS, UnitCompensation
 
 __all__ = [
     "COMPENSATIONS",
     "UNIT_COMPENSATIONS",
     "Compensation",
-    "Stage",
+    "Effort",
     "UnitCompensation",
     "bias",
     "bias_exact",

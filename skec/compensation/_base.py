@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ..calibration.collect import CalibrationData
-from ..calibration.metric import OutputMetric
+from ..calibration import Calibration
 from ..calibration.statistics import LayerStatistics, Statistic
-from ..utils.registry import Registered, Registry
+from ..utils import Registered, Registry
 
 COMPENSATIONS = Registry("compensation", also="'auto' or ")
 
 
-@dataclass
-class Stage:
-    """A network in which every layer has been pruned and compensated by itself.
+@dataclass(frozen=True)
+class Effort:
+    """How the adjustment of the whole network went in one pruning step.
 
     Attributes
     ----------
-    module : torch.nn.Module
-        In evaluation mode; may be changed.
-    dense : torch.nn.Module
-        The network before any pruning; not to be changed.
-    layers : dict of str to torch.nn.Linear
-        The layers of ``module`` that are pruned.
-    kept : dict of layer name to bool tensor of shape (n_out, n_in)
-        True marks a kept weight.
-    statistics : dict of layer name to LayerStatistics
-        Of the network before this step.
-    data : CalibrationData
-    metric : OutputMetric
+    cg_iterations : int
+        Iterations of the conjugate gradients.
+    accepted : bool
+        Whether a step lowered the error and was taken.
     """
 
-    module: nn.Module
-    dense: nn.Module
-    layers: dict[str, nn.Linear]
-    kept: dict[str, Tensor]
-    statistics: dict[str, LayerStatistics]
-    data: CalibrationData | None
-    metric: OutputMetric
+    cg_iterations: int
+    accepted: bool
 
 
 class Compensation(Registered, registry=COMPENSATIONS):
-    """What the parameters that stay do about the weights that go.
+    """How the remaining parameters compensate for removed weights.
+
+    To add a compensation, write one class in a file of this folder and import it in
+    ``__init__.py``. Giving it a ``name`` makes it available as ``compensation=name``. An instance
+    can be passed in place of a name.
 
     Attributes
     ----------
@@ -81,8 +72,29 @@ class Compensation(Registered, registry=COMPENSATIONS):
             Of the network before the removal.
         """
 
-    def adjust(self, stage: Stage) -> None:
-        """Change what is left of the whole network, after each layer had its turn.
+    def adjust(
+        self,
+        module: nn.Module,
+        kept: Mapping[str, Tensor],
+        statistics: Mapping[str, LayerStatistics],
+        calibration: Calibration,
+    ) -> Effort | None:
+        """Change the remaining parameters of the whole network, after ``apply`` for each layer.
 
-        Does nothing unless a compensation says otherwise. Removed weights must stay zero.
+        Does nothing by default. Removed weights must stay zero.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The pruned network in evaluation mode; changed in place.
+        kept : mapping of layer name to bool tensor of shape (n_out, n_in)
+            True marks a kept weight.
+        statistics : mapping of layer name to LayerStatistics
+            Of the network before this step.
+        calibration : Calibration
+
+        Returns
+        -------
+        Effort or None
+            How it went, if there is something to report.
         """

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
 
-from ..calibration.statistics import RowMoments
-from ..networks.layers import output_tensor
-from ._base import Stage
+from ..calibration import Calibration
+from ..calibration.statistics import LayerStatistics, RowMoments
+from ..networks import layer_of, output_tensor
 from .weights import factor_kept
 
 _BATCH_SIZE = 4096  # the activations of all samples are held anyway
@@ -24,25 +23,28 @@ class OutputFit:
     column, one layer after the other, zero at removed weights.
     """
 
-    def __init__(self, stage: Stage):
-        self.stage = stage
+    def __init__(self, module: nn.Module, kept: Mapping[str, Tensor], calibration: Calibration):
+        self.module, self.metric = module, calibration.metric
+        self.names = list(kept)
         self.parameters: dict[str, Tensor] = {}
-        self.masks = []
-        for name, layer in stage.layers.items():
+        for name in kept:
+            layer = layer_of(module, name)
             self.parameters[_join(name, "weight")] = layer.weight.detach()
             if layer.bias is not None:
                 self.parameters[_join(name, "bias")] = layer.bias.detach()
-            self.masks.append(_kept_with_bias(stage, name))
+        self.masks = [_kept_with_bias(module, name, mask) for name, mask in kept.items()]
         self.mask = torch.cat([mask.reshape(-1) for mask in self.masks]).double()
-        data = replace(stage.data, batch_size=max(stage.data.batch_size, _BATCH_SIZE))
+        samples = calibration.known_samples()
+        batches = samples.batches(max(calibration.batch_size, _BATCH_SIZE))
         self.batches = [
-            (X, output_tensor(stage.dense(X.clone()), len(X)), weights) for X, _, weights in data
+            (X, output_tensor(calibration.dense(X.clone()), len(X)), w) for X, _, w in batches
         ]
-        self.total = float(len(data) if data.weights is None else data.weights.sum())
+        weights = samples.sample_weight
+        self.total = float(len(samples) if weights is None else weights.sum())
         self.pullbacks: list[Callable] = []
 
     def outputs(self, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
-        return output_tensor(functional_call(self.stage.module, parameters, (X.clone(),)), len(X))
+        return output_tensor(functional_call(self.module, parameters, (X.clone(),)), len(X))
 
     def error_and_gradient(self) -> tuple[float, Tensor]:
         """The error of the network as it is, and its gradient."""
@@ -83,13 +85,13 @@ class OutputFit:
         return float((change.double() * measured.double()).sum()), measured
 
     def _measured(self, target, change, weights) -> Tensor:
-        measured = self.stage.metric.multiply(target, change)
+        measured = self.metric.multiply(target, change)
         return measured if weights is None else measured * weights[:, None]
 
     def _named(self, direction: Tensor) -> dict[str, Tensor]:
         """A direction as tensors in the shapes of the parameters."""
         named, parts = {}, direction.split([mask.numel() for mask in self.masks])
-        for name, mask, part in zip(self.stage.layers, self.masks, parts, strict=True):
+        for name, mask, part in zip(self.names, self.masks, parts, strict=True):
             table = part.reshape(mask.shape).to(self.parameters[_join(name, "weight")])
             named[_join(name, "weight")] = table[:, :-1]
             if _join(name, "bias") in self.parameters:
@@ -98,7 +100,7 @@ class OutputFit:
 
     def _flat(self, gradient: dict[str, Tensor]) -> Tensor:
         tables = []
-        for name in self.stage.layers:
+        for name in self.names:
             weight = gradient[_join(name, "weight")]
             bias = gradient.get(_join(name, "bias"), weight[:, 0])
             tables.append(torch.cat([weight, bias[:, None]], dim=1).reshape(-1))
@@ -111,14 +113,27 @@ class RowPreconditioner:
     Also holds the ridge that damps them, so that it can damp the whole system too.
     """
 
-    def __init__(self, stage: Stage, damping: float, max_memory: float):
-        self.shapes = [(mask.shape[0], mask.shape[1] + 1) for mask in stage.kept.values()]
-        self.parts = [self._factors(stage, name, damping, max_memory) for name in stage.layers]
+    def __init__(
+        self,
+        module: nn.Module,
+        kept: Mapping[str, Tensor],
+        statistics: Mapping[str, LayerStatistics],
+        damping: float,
+        max_memory: float,
+    ):
+        self.shapes = [(mask.shape[0], mask.shape[1] + 1) for mask in kept.values()]
+        self.parts = [
+            self._factors(
+                statistics[name], _kept_with_bias(module, name, mask), damping, max_memory
+            )
+            for name, mask in kept.items()
+        ]
 
-    def _factors(self, stage, name, damping, max_memory):
-        statistics = stage.statistics[name]
+    @staticmethod
+    def _factors(statistics: LayerStatistics, stays: Tensor, damping: float, max_memory: float):
+        """Ridge, diagonal and Cholesky factors of one layer; no factors beyond the memory."""
         moments = statistics[RowMoments]
-        diagonal, stays = moments.diagonal(), _kept_with_bias(stage, name)
+        diagonal = moments.diagonal()
         n_used = stays.sum(1).clamp_min(1)
         ridge = damping * (diagonal * stays).sum(1) / n_used
         ridge = ridge.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
@@ -162,7 +177,7 @@ def conjugate_gradients(
     right: Tensor,
     precondition: Callable[[Tensor], Tensor],
     iterations: int,
-) -> Tensor:
+) -> tuple[Tensor, int]:
     """Solve ``A x = b`` approximately, for a positive definite ``A`` given by its product.
 
     Parameters
@@ -172,33 +187,39 @@ def conjugate_gradients(
     right : tensor
     iterations : int
 
+    Returns
+    -------
+    solution : tensor
+    iterations : int
+        The number of iterations done. It is smaller than the given one where the solution is
+        reached, or the precision of the sums.
+
     Examples
     --------
     >>> A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
     >>> conjugate_gradients(lambda v: A @ v, torch.tensor([3.0, 4.0]), lambda v: v, 2)
-    tensor([1.0000, 1.0000])
+    (tensor([1.0000, 1.0000]), 2)
     """
     solution = torch.zeros_like(right)
     residual, direction = right, precondition(right)
     inner = residual @ direction
-    for _ in range(iterations):
+    for iteration in range(iterations):
         image = product(direction)
         curvature = direction @ image
         if not (inner > 0 and curvature > 0):  # solved, or beyond the precision of the sums
-            break
+            return solution, iteration
         length = inner / curvature
         solution = solution + length * direction
         residual = residual - length * image
         preconditioned = precondition(residual)
         inner, last = residual @ preconditioned, inner
         direction = preconditioned + inner / last * direction
-    return solution
+    return solution, iterations
 
 
-def _kept_with_bias(stage: Stage, name: str) -> Tensor:
+def _kept_with_bias(module: nn.Module, name: str, kept: Tensor) -> Tensor:
     """What a layer keeps, with a last column for its bias, if it has one."""
-    kept = stage.kept[name]
-    has_bias = torch.full_like(kept[:, :1], stage.layers[name].bias is not None)
+    has_bias = torch.full_like(kept[:, :1], layer_of(module, name).bias is not None)
     return torch.cat([kept, has_bias], dim=1)
 
 

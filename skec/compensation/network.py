@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..utils.validation import check_count
-from ._base import Stage
+from ..utils import check_count
+from ._base import Effort
 from ._output_fit import OutputFit, RowPreconditioner, conjugate_gradients
 from .weights import WeightCompensation
 
@@ -48,11 +48,11 @@ class NetworkCompensation(WeightCompensation):
         self.iterations = iterations
 
     @torch.no_grad()
-    def adjust(self, stage: Stage) -> None:
-        fit = OutputFit(stage)
-        precondition = RowPreconditioner(stage, self.damping, self.max_memory)
+    def adjust(self, module, kept, statistics, calibration):
+        fit = OutputFit(module, kept, calibration)
+        precondition = RowPreconditioner(module, kept, statistics, self.damping, self.max_memory)
         error, gradient = fit.error_and_gradient()
-        change = conjugate_gradients(
+        change, iterations = conjugate_gradients(
             lambda direction: fit.product(direction) + precondition.ridge(direction),
             -gradient,
             precondition,
@@ -62,4 +62,5 @@ class NetworkCompensation(WeightCompensation):
             step = change / 2**halvings
             if fit.error(step) < error:
                 fit.move(step)
-                return
+                return Effort(iterations, accepted=True)
+        return Effort(iterations, accepted=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..calibration.statistics import LayerStatistics, Statistic
-from ..utils.registry import Registered, Registry
+from ..utils import Registered, Registry
 
 CRITERIA = Registry("method")
 

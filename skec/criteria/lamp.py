@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..allocation.scopes import lamp_scores
+from ..utils import lamp_scores
 from ._base import Criterion
 
 

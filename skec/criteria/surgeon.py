@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..calibration.statistics import RowMoments
-from ..utils.validation import check_number
+from ..utils import check_number
 from ._base import Criterion
 
 

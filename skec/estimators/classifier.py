@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar
 
 import numpy as np
@@ -14,22 +13,10 @@ from skorch import NeuralNetClassifier
 from skorch.utils import to_numpy
 from torch import Tensor
 
-from ..networks.mlp import MLP
+from ..networks import MLP, loss_of_outputs, weighted_loss
 from ..training import AdamW
+from .base import AUTO, PrunedMLP
 from .documentation import documented
-from .lifecycle import AUTO, PrunedMLPMixin
-
-
-class LogProbabilityLoss(torch.nn.Module):
-    """A loss of log-probabilities, for a network that returns probabilities."""
-
-    def __init__(self, loss: torch.nn.Module):
-        super().__init__()
-        self.loss, self.reduction = copy.copy(loss), loss.reduction
-
-    def forward(self, outputs, targets):
-        self.loss.reduction = self.reduction
-        return self.loss(torch.log(outputs + torch.finfo(outputs.dtype).eps), targets)
 
 
 @documented(
@@ -37,7 +24,7 @@ class LogProbabilityLoss(torch.nn.Module):
     '    Weights of the classes in the loss; ``"balanced"`` makes all classes weigh the same.',
     **AUTO,
 )
-class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
+class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
     """Multi-layer perceptron classifier that is trained, pruned and trained on.
 
     ``fit`` trains a dense network, removes the weights that matter least while the biases make up
@@ -134,7 +121,7 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         name: allowed
-        for name, allowed in PrunedMLPMixin._parameter_constraints.items()
+        for name, allowed in PrunedMLP._parameter_constraints.items()
         if name != "normalize_y"
     }
 
@@ -202,6 +189,49 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         self._classes_ = np.arange(labels.max() + 1)
         self.n_outputs_ = len(self._classes_)
 
+    @classmethod
+    def from_network(cls, network, *, classes=None, feature_names_in=None, **parameters):
+        """Make a fitted estimator of a trained network.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            It is copied. It returns one logit for each class.
+        classes : array of shape (n_classes,), default=None
+            Class labels in the order of the outputs; by default 0, 1, …
+        feature_names_in : array of str, default=None
+            Names of the features.
+        **parameters : dict
+            Parameters of the estimator. For a network that is no :class:`skec.networks.MLP`,
+            ``module`` is set to it.
+
+        Returns
+        -------
+        estimator
+            Call ``prune(X)`` to prune it.
+
+        Examples
+        --------
+        >>> import torch, skec
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3))
+        >>> skec.PrunedMLPClassifier.from_network(network, classes=["a", "b", "c"]).classes_
+        array(['a', 'b', 'c'], dtype='<U1')
+        """
+        net = super().from_network(network, feature_names_in=feature_names_in, **parameters)
+        if classes is not None:
+            labels = np.asarray(classes).copy()
+            if len(labels) != net.n_outputs_:
+                raise ValueError(
+                    f"classes has {len(labels)} labels, and the network has {net.n_outputs_} "
+                    f"outputs. Pass one label for each output."
+                )
+            net._classes_ = labels
+        return net
+
+    def _take_outputs(self, n_outputs: int) -> None:
+        """Be fitted to a network with so many outputs."""
+        self.n_outputs_, self._classes_ = n_outputs, np.arange(n_outputs)
+
     def _fit_target_scale(self, y, sample_weight, *, reset) -> None:
         pass
 
@@ -215,14 +245,8 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
         return y.long()
 
     def _loss(self, outputs, targets, weights):
-        if isinstance(self.criterion_, torch.nn.NLLLoss):  # skorch's convention: probabilities
-            outputs = torch.log(outputs + torch.finfo(outputs.dtype).eps)
-        return super()._loss(outputs, targets, weights)
-
-    def _pruning_loss(self):
-        if isinstance(self.criterion_, torch.nn.NLLLoss):
-            return LogProbabilityLoss(self.criterion_)
-        return self.criterion_
+        criterion = loss_of_outputs(self.criterion_, classifier=True)
+        return weighted_loss(criterion, outputs, targets, weights)
 
     def predict_proba(self, X):
         """Predict class probabilities.
@@ -256,4 +280,4 @@ class PrunedMLPClassifier(PrunedMLPMixin, NeuralNetClassifier):
             which is what the network is trained on.
         """
         indices = self.predict_proba(X).argmax(axis=1)
-        return indices if "_phase_" in vars(self) else self.classes_[indices]
+        return indices if self._phase is not None else self.classes_[indices]

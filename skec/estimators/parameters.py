@@ -8,17 +8,15 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from ..allocation.schedule import SCHEDULES
-from ..calibration.metric import OUTPUT_METRICS
-from ..compensation import Compensation
-from ..compensation.units import UnitCompensation
-from ..criteria import Criterion
-from ..criteria.units import UnitCriterion
-from ..networks.mlp import ACTIVATIONS
-from ..pruning.granularity import GRANULARITIES, Granularity, get_granularity
+from ..allocation import Schedule, Scope, UnitScope
+from ..calibration import OutputMetric
+from ..compensation import Compensation, UnitCompensation
+from ..criteria import Criterion, UnitCriterion
+from ..networks import ACTIVATIONS
+from ..pruning.granularity import GRANULARITIES
 from ..training import LR_SCHEDULES
+from ..utils.private import Interval, Options, StrOptions
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 
@@ -33,10 +31,10 @@ CONSTRAINTS: dict[str, list] = {
     "compensation": [str, Compensation, UnitCompensation],
     "method_params": [Mapping, None],
     "compensation_params": [Mapping, None],
-    "scope": [str, Mapping],
+    "scope": [str, Mapping, Scope, UnitScope],
     "n_steps": [_POSITIVE, StrOptions({"auto"})],
-    "schedule": [StrOptions(set(SCHEDULES))],
-    "output_metric": [StrOptions({"auto", *OUTPUT_METRICS})],
+    "schedule": [str, Schedule],
+    "output_metric": [str, OutputMetric],
     "n_probes": [_POSITIVE, StrOptions({"auto"}), None],
     "step_epochs": [Interval(Integral, 0, None, closed="left")],
     "prune_output_layer": ["boolean"],
@@ -60,40 +58,6 @@ CONSTRAINTS: dict[str, list] = {
     "random_state": ["random_state"],
     "warm_start": ["boolean"],
 }
-
-# Those of skec.prune that an estimator passes on.
-PRUNING_PARAMETERS = (
-    "pruning_ratio",
-    "granularity",
-    "method",
-    "compensation",
-    "method_params",
-    "compensation_params",
-    "scope",
-    "n_steps",
-    "schedule",
-    "output_metric",
-    "n_probes",
-)
-
-
-def granularity_of(estimator) -> Granularity:
-    """What an estimator's parameters stand for.
-
-    Raises
-    ------
-    ValueError
-        If the method, the compensation or the scope is unknown.
-    """
-    kind = get_granularity(
-        estimator.granularity,
-        estimator.method,
-        estimator.compensation,
-        estimator.method_params,
-        estimator.compensation_params,
-    )
-    kind.check_scope(kind.resolve(estimator.scope))
-    return kind
 
 
 def check_components(estimator) -> None:

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin
+from sklearn import get_config
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.feature_selection import SelectorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    _routing_enabled,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
-from torch import nn
 
-from ..calibration.collect import CalibrationData
-from ..networks.chain import alive_units, chain_of_layers
-from ..networks.compaction import feature_mask
-from ..networks.layers import Recorder, prunable_layers
-from ..networks.patches import is_convolution
-from ..pruning.prune import prune
+from ..networks import Support, layer_of
 from ..training import small_network_mode
+from ..utils import private
+from ..utils.private import Interval, StrOptions
 from .adapters import Adapter, adapter_of
-from .parameters import CONSTRAINTS, PRUNING_PARAMETERS, granularity_of
+from .parameters import CONSTRAINTS
+from .prune_estimator import (
+    PRUNING_PARAMETERS,
+    PruningSettings,
+    execution_order,
+    prune_estimator,
+)
+from .rollback import unchanged_on_error
 
 
 def _has(method: str):
@@ -45,7 +43,7 @@ def _unfrozen(estimator):
     return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
 
 
-class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Prune the network of an estimator, and use what is left to predict or to transform.
 
     Parameters
@@ -214,19 +212,21 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         self
         """
-        self._validate_params()
+        private.validate_parameters(self)
+        settings = PruningSettings.of(self, self.layers)
         given = self._check_estimator(y)
-        self._check_layers(given)
+        network = given.network if self._is_prefit() else given.expected_network()
+        if network is not None:  # what is known of the layers before training
+            settings.check(given, network)
         fit_params = self._fit_params(given.estimator, sample_weight, fit_params)
-        before = vars(self).copy()
-        try:
+        with unchanged_on_error(self):
             X = given.features(self, X, reset=True)
             adapter = given.copied() if self._is_prefit() else given.cloned()
             if not self._is_prefit():
                 self._seed(adapter.estimator)
                 adapter.fit(X, y, **fit_params)
             with small_network_mode():
-                self._prune(adapter, X, y, sample_weight)
+                self._prune(adapter, settings, X, y, sample_weight)
             if self.refit_epochs:
                 adapter.refit(
                     X,
@@ -237,10 +237,6 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
                     **fit_params,
                 )
             self.estimator_ = adapter.estimator
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
         return self
 
     def _is_prefit(self) -> bool:
@@ -271,14 +267,6 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             adapter.check_refit()
         return adapter
 
-    def _check_layers(self, given: Adapter) -> None:
-        """Raise if the pruning is not one that can be, as far as that is known before training."""
-        kind = granularity_of(self)
-        network = given.network if self._is_prefit() else given.expected_network()
-        if network is not None:
-            names = kind.layers(network, self.layers)
-            kind.check_scope(kind.resolve(self.scope), names)
-
     def _fit_params(self, net, sample_weight, fit_params) -> dict:
         if sample_weight is not None:
             trained = self.refit_epochs or not self._is_prefit()
@@ -288,63 +276,36 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
                     f"PrunedMLPRegressor or PrunedMLPClassifier, or fit without weights."
                 )
             fit_params = fit_params | {"sample_weight": sample_weight}
-        if _routing_enabled():
+        if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", **fit_params).estimator.fit
         return fit_params
 
-    def _prune(self, adapter: Adapter, X, y, sample_weight) -> None:
-        data = adapter.calibration_data(
+    def _prune(
+        self, adapter: Adapter, settings: PruningSettings, X: Any, y: Any, sample_weight: Any
+    ) -> None:
+        samples = adapter.calibration_data(
             X,
             y,
             sample_weight,
             n_samples=self.calibration_samples,
-            batch_size=self.batch_size,
             random_state=self.random_state,
         )
-        order = _execution_order(adapter.network, data)
-        layers = self.layers
-        if layers is None and self.granularity == "weight":
-            layers = order if self.prune_output_layer or len(order) == 1 else order[:-1]
-        result = prune(
-            adapter.network,
-            data.X,
-            data.y,
-            sample_weight=data.weights,
-            loss=adapter.loss,
-            layers=layers,
+        network = adapter.network
+        order = execution_order(network, samples.X)
+        result = prune_estimator(
+            adapter,
+            network,
+            settings,
+            samples,
             batch_size=self.batch_size,
             random_state=self.random_state,
-            **{name: getattr(self, name) for name in PRUNING_PARAMETERS},
+            order=order,
         )
-        adapter.install(result, data, self.pruning_ratio)
         self.masks_, self.scores_ = result.masks, result.scores
         self.pruning_report_ = result.report
         self.sparsity_, self.predicted_error_ = result.sparsity, result.predicted_error
         self.n_steps_ = result.n_steps
-        self._find_alive(adapter.network, order)
-
-    def _find_alive(self, module, order) -> None:
-        """Which input columns and which units of the last hidden layer are still used."""
-        self._order = order
-        layers = {name: module.get_submodule(name) for name in order}
-        self._begins_with_convolution = is_convolution(layers[order[0]])
-        self._ends_in_convolution = is_convolution(layers[order[-1]])
-        weights = {name: layer.weight.detach() for name, layer in layers.items()}
-        masks = {n: (w != 0).reshape(*w.shape[:2], -1).any(2) for n, w in weights.items()}
-        first, last = masks[order[0]], masks[order[-1]]
-        chain = chain_of_layers(module, layers)
-        alive = alive_units(masks, chain)
-        used = (first & alive[order[0]][:, None] if chain else first).any(0)
-        columns = feature_mask(module)
-        if chain and len(columns) != len(used):  # a compact network
-            used = torch.zeros_like(columns).masked_scatter_(columns, used)
-        self._feature_support = used.cpu().numpy()
-        hidden = last.any(0)
-        if chain and len(order) > 1:
-            before = alive[order[-2]]  # several columns each where their maps were flattened
-            hidden &= before.repeat_interleave(len(hidden) // len(before))
-        self._hidden_support = hidden.cpu().numpy()
-        self._hidden_units = np.flatnonzero(self._hidden_support)
+        self._support = Support.of(adapter.network, order)
 
     def compact(self):
         """Make the network smaller without changing what it computes; see :func:`skec.compact`.
@@ -362,10 +323,9 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             If the layers of the network do not simply follow each other.
         """
         check_is_fitted(self)
-        adapter, units = self._adapter, self._hidden_units
+        adapter = self._adapter
         self.masks_ = adapter.compact(self.masks_)
-        self._find_alive(adapter.network, self._order)
-        self._hidden_units = units
+        self._support = self._support.after_compaction(adapter.network)
         return self
 
     # -- transformation -------------------------------------------------------------------------
@@ -392,10 +352,10 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
                 accept_sparse=self._adapter.accepts_sparse,
                 dtype=[np.float64, np.float32],
             )
-            return X[:, self._feature_support]
+            return X[:, self._support.features]
         X = self._features(X)
         if self.output == "hidden":
-            return self._adapter.inputs_of(self._order[-1], X)[:, self._hidden_support]
+            return self._adapter.inputs_of(self._support.order[-1], X)[:, self._support.hidden]
         net = self.estimator_
         outputs = net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
         return outputs.reshape(len(outputs), -1)
@@ -405,44 +365,34 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"output={self.output!r} is unknown. Choose one of 'hidden', 'output', 'features'."
             )
-        if self.output == "hidden" and self._ends_in_convolution:
+        if self.output == "hidden" and self._support.ends_in_convolution:
             raise ValueError(
                 f"output='hidden' needs a network whose last layer is linear; its last layer "
-                f"{self._order[-1]!r} is a convolution. Use output='output'."
+                f"{self._support.order[-1]!r} is a convolution. Use output='output'."
             )
         if self.output == "features":
             self._check_columns()
 
     def _check_columns(self) -> None:
         """Raise unless the first layer reads the columns of X."""
-        if self._begins_with_convolution:
+        if self._support.begins_with_convolution:
             raise ValueError(
                 f"output='features' and get_support need a network whose first layer reads the "
-                f"input columns; its first layer {self._order[0]!r} is a convolution."
+                f"input columns; its first layer {self._support.order[0]!r} is a convolution."
             )
-        if len(self._feature_support) != self.n_features_in_:
+        if len(self._support.features) != self.n_features_in_:
             raise ValueError(
                 f"output='features' needs a network whose first layer reads the input columns; "
-                f"its first layer {self._order[0]!r} reads {len(self._feature_support)} values, "
-                f"and X has {self.n_features_in_} columns. Use output='hidden'."
+                f"its first layer {self._support.order[0]!r} reads "
+                f"{len(self._support.features)} values, and X has {self.n_features_in_} columns. "
+                f"Use output='hidden'."
             )
 
-    def get_support(self, indices: bool = False):
-        """Which input columns still have a weight.
-
-        Parameters
-        ----------
-        indices : bool, default=False
-            Whether to return integer indices in place of a mask.
-
-        Returns
-        -------
-        bool array of shape (n_features,), or int array
-        """
+    def _get_support_mask(self) -> np.ndarray:
+        """Which input columns still have a weight, for ``get_support`` of scikit-learn."""
         check_is_fitted(self)
         self._check_columns()
-        support = self._feature_support
-        return np.flatnonzero(support) if indices else support.copy()
+        return self._support.features.copy()
 
     def get_feature_names_out(self, input_features=None):
         """Names of the columns that ``transform`` returns.
@@ -459,15 +409,15 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         self._check_output()
         if self.output == "features":
-            from sklearn.utils.validation import _check_feature_names_in
-
-            return _check_feature_names_in(self, input_features)[self._feature_support]
+            return super().get_feature_names_out(input_features)
         if self.output == "hidden":
-            return np.asarray([f"hidden_{unit}" for unit in self._hidden_units], dtype=object)
+            return np.asarray(
+                [f"hidden_{unit}" for unit in self._support.hidden_units], dtype=object
+            )
         classes = getattr(self, "classes_", None)
         if classes is None:
-            layer = self._adapter.network.get_submodule(self._order[-1])
-            classes = range(layer.out_features)
+            layer = layer_of(self._adapter.network, self._support.order[-1])
+            classes = range(len(layer.weight))
         return np.asarray([f"output_{name}" for name in classes], dtype=object)
 
     # -- delegation -----------------------------------------------------------------------------
@@ -533,16 +483,3 @@ class ECPruner(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         tags.input_tags = inner.input_tags
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _execution_order(module: nn.Module, data: CalibrationData) -> list[str]:
-    """Names of the prunable layers in the order in which a forward pass runs them."""
-    layers = prunable_layers(module)
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad(), Recorder(module, layers) as record:
-            record.forward(module, data.X[:2])
-    finally:
-        module.train(training)
-    return list(record.inputs)

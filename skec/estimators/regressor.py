@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import OrderedDict
 from typing import ClassVar
 
 import numpy as np
@@ -11,14 +9,15 @@ import torch
 from skorch import NeuralNetRegressor
 from torch import Tensor
 
-from ..networks.mlp import MLP
+from ..networks import MLP
 from ..training import AdamW
+from .base import AUTO, PrunedMLP
 from .documentation import documented
-from .lifecycle import AUTO, PrunedMLPMixin
+from .state_files import ModuleWithScale
+from .target_scale import TargetScale
 
 _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
 _EARLY = 0.6  # part of the dense epochs
-_TARGETS = "skec.targets"  # where a file has their scale; the dot keeps it off modules' names
 
 
 @documented(
@@ -26,7 +25,7 @@ _TARGETS = "skec.targets"  # where a file has their scale; the dot keeps it off 
     "    Whether targets are standardised inside; predictions are in the units of y.",
     **AUTO,
 )
-class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
+class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     """Multi-layer perceptron regressor that is trained, pruned and trained on.
 
     ``fit`` trains a dense network, removes the weights that matter least while the biases make up
@@ -129,9 +128,11 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         name: allowed
-        for name, allowed in PrunedMLPMixin._parameter_constraints.items()
+        for name, allowed in PrunedMLP._parameter_constraints.items()
         if name != "class_weight"
     }
+
+    _tensors_alone = False  # whether the file that is written holds nothing but tensors
 
     def _check_targets(self, y, *, reset, classes=None):
         y = np.asarray(y)
@@ -166,36 +167,31 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
         self.n_outputs_ = 1 if self._single_column_ else int(np.shape(y)[0])
         self._fit_target_scale(None, None, reset=True)
 
+    def _take_outputs(self, n_outputs: int) -> None:
+        """Be fitted to a network with so many outputs."""
+        self.n_outputs_, self._single_column_ = n_outputs, n_outputs == 1
+        self.target_scale_ = TargetScale.none(n_outputs)
+
     def _fit_target_scale(self, y, sample_weight, *, reset) -> None:
         """Remember the mean and the standard deviation of the targets."""
-        if not reset and hasattr(self, "y_mean_"):
-            return
-        if y is None or not self.normalize_y:
-            self.y_mean_ = np.zeros(self.n_outputs_)
-            self.y_scale_ = np.ones(self.n_outputs_)
-            return
-        unit = np.abs(y).max(axis=0)
-        unit = np.where(unit > 0, unit, 1.0)  # so that squares stay in the range of floats
-        mean = np.average(y / unit, axis=0, weights=sample_weight)
-        variance = np.average((y / unit - mean) ** 2, axis=0, weights=sample_weight)
-        scale = np.sqrt(variance)
-        constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-        if constant.any():
-            warnings.warn(
-                f"y is constant in {int(constant.sum())} of {len(scale)} outputs; the model will "
-                f"predict that constant there. Check the targets.",
-                UserWarning,
-                stacklevel=5,
+        if reset or not hasattr(self, "target_scale_"):
+            raw = y is None or not self.normalize_y
+            self.target_scale_ = (
+                TargetScale.none(self.n_outputs_) if raw else TargetScale.of(y, sample_weight)
             )
-        self.y_mean_ = np.where(constant, y[0], mean * unit)
-        self.y_scale_ = np.where(constant, 0.0, scale * unit)
+
+    @property
+    def y_mean_(self) -> np.ndarray:
+        """Mean of the targets, shape (n_outputs,)."""
+        return self.target_scale_.mean
+
+    @property
+    def y_scale_(self) -> np.ndarray:
+        """Standard deviation of the targets, shape (n_outputs,)."""
+        return self.target_scale_.scale
 
     def _network_targets(self, y: Tensor) -> Tensor:
-        """Standardised targets in the network's dtype, shape (n_samples, n_outputs)."""
-        y = y.reshape(len(y), -1)
-        mean, scale = (torch.as_tensor(v, device=y.device) for v in self._target_scale())
-        scale = torch.where(scale > 0, scale, 1.0)  # zero for a constant target
-        return ((y - mean) / scale).to(getattr(torch, self.dtype))
+        return self._target_scale().standardise(y, getattr(torch, self.dtype))
 
     def _noise_decay(self, dataset) -> float:
         """Weight decay of the refit: proportional to the noise, and to one over the samples.
@@ -210,12 +206,12 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
             return 0.0
         if self.dense_epochs_ > _EARLY * self.max_epochs:
             return 0.0
-        targets = self._in_network_units(dataset).y
+        targets = self._data.in_network_units(dataset).y
         variance = max(float(targets.var(0).mean()), 1e-12)
         return _DECAY_PER_NOISE * min(valid_loss / variance, 1.0) / len(targets)
 
-    def _target_scale(self):
-        return getattr(self, "y_mean_", np.zeros(1)), getattr(self, "y_scale_", np.ones(1))
+    def _target_scale(self) -> TargetScale:
+        return getattr(self, "target_scale_", TargetScale.none())
 
     def save_params(
         self,
@@ -240,9 +236,11 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
             del self._tensors_alone
 
     def _get_module(self, name, msg):
-        """What ``save_params`` and ``load_params`` ask for a state and give one."""
+        """What ``save_params`` and ``load_params`` take a state from and give one to."""
         module = super()._get_module(name, msg)
-        return _WithTargetScale(module, self) if name == "module_" else module
+        if name != "module_":
+            return module
+        return ModuleWithScale(module, self, self._tensors_alone)
 
     def _loss(self, outputs, targets, weights):
         return super()._loss(outputs.reshape(targets.shape), targets, weights)
@@ -261,8 +259,7 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
         """
         outputs = super().predict_proba(X)
         outputs = outputs.reshape(len(outputs), -1)
-        mean, scale = self._target_scale()
-        y = outputs.astype(np.float64) * scale + mean
+        y = self._target_scale().restore(outputs)
         return y[:, 0] if getattr(self, "_single_column_", True) and y.shape[1] == 1 else y
 
     @property
@@ -273,45 +270,3 @@ class PrunedMLPRegressor(PrunedMLPMixin, NeuralNetRegressor):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-class _WithTargetScale:
-    """The network of a regressor, as far as files are concerned: its state has the scale of y.
-
-    The scale is kept beside the weights, where ``load_state_dict`` of a module does not look, so
-    that the file stays one that the module alone can load. Safetensors has no such place; there
-    the scale is one more pair of tensors.
-    """
-
-    names = ("y_mean_", "y_scale_")
-
-    def __init__(self, module, estimator):
-        self.module, self.estimator = module, estimator
-
-    def state_dict(self):
-        state = self.module.state_dict()
-        known = vars(self.estimator)
-        scale = {name: known[name].tolist() for name in self.names if name in known}
-        metadata = getattr(state, "_metadata", {})
-        state = OrderedDict(state)
-        if known.get("_tensors_alone"):
-            for name, value in scale.items():
-                state[f"{_TARGETS}.{name}"] = torch.tensor(value, dtype=torch.float64)
-        elif scale:
-            metadata = metadata | {_TARGETS: scale}
-        state._metadata = metadata
-        return state
-
-    def load_state_dict(self, state):
-        metadata = getattr(state, "_metadata", {})
-        scale = metadata.get(_TARGETS, {})
-        state = OrderedDict(state)
-        state._metadata = metadata
-        for name in self.names:
-            value = state.pop(f"{_TARGETS}.{name}", None)
-            if value is not None:
-                scale = scale | {name: value.tolist()}
-        self.module.load_state_dict(state)
-        if "_phase_" not in vars(self.estimator):  # in training the targets are scaled already
-            for name, value in scale.items():
-                setattr(self.estimator, name, np.asarray(value, dtype=np.float64))

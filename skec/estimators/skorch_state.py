@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from sklearn.base import BaseEstimator
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
-from skorch.dataset import Dataset
+from skorch.utils import is_dataset, to_device, to_tensor
+from torch import Tensor, nn
 
-from ..training import TensorDataset
-
-
-class SkorchTensorDataset(TensorDataset, Dataset):
-    """A dataset of tensors in which skorch's callbacks find ``X`` and ``y``."""
-
-    def transform(self, X, y):
-        return X, y
+from ..networks import weighted_loss
+from ..training import (
+    LossFunction,
+    MaskedWeights,
+    loss_with_gradient,
+    small_network_mode,
+    supports_fused,
+)
+from ..utils import Samples
+from .make_module import make_module
+from .phase import Phase
+from .prediction import outputs_in_blocks
+from .training_data import TrainingData
 
 
 class SkorchStateMixin:
@@ -32,6 +40,7 @@ class SkorchStateMixin:
 
     history_ = None
     initialized_ = False
+    _phase: Phase | None = None  # the phase that runs
     virtual_params_: ClassVar[dict] = {}
     prefixes_: ClassVar[list[str]] = [
         "module",
@@ -135,10 +144,9 @@ class SkorchStateMixin:
     def _mask_loaded_weights(self) -> None:
         masked = self._masked_weights() if self.initialized_ else None
         if masked is not None:
-            pairs = zip(masked.parameters, masked.removed, strict=True)
-            revived = sum(int(parameter[removed].count_nonzero()) for parameter, removed in pairs)
+            revived = masked.count_revived()
             masked.apply()
-            if revived and "_phase_" not in vars(self):
+            if revived and self._phase is None:
                 warnings.warn(
                     f"{revived} weights of the file were left out: the present network was pruned "
                     f"there, and removed weights stay zero. Load the file into a new estimator to "
@@ -151,3 +159,136 @@ class SkorchStateMixin:
 
     def check_data(self, X, y=None) -> None:
         """Data are checked before anything starts."""
+
+    def _masked_weights(self) -> MaskedWeights | None:
+        masks = getattr(self, "masks_", None)
+        return None if masks is None else MaskedWeights.of(self.network_, masks)
+
+    # -- the network --------------------------------------------------------------------------
+
+    @property
+    def network_(self) -> nn.Module:
+        """The network, without the wrapper of ``torch.compile``."""
+        return getattr(self.module_, "_orig_mod", self.module_)
+
+    def _set_network(self, module: nn.Module) -> None:
+        """Put a module in place of the network, with a new optimiser."""
+        self.module_ = self.torch_compile(to_device(module, self.device), name="module")
+        self.initialize_optimizer()
+
+    def initialize(self):
+        """Create the network, the criterion, the optimiser and the callbacks."""
+        self._check_parameters()
+        self._reset_seed(reset=False)
+        self.history_ = None
+        return super().initialize()
+
+    def initialize_module(self):
+        """Create the network: an :class:`skec.networks.MLP`, or the given module."""
+        self.module_ = make_module(self)
+        return self
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """As in skorch; an optimiser with a fused kernel uses it unless told otherwise."""
+        args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
+        if supports_fused(self.optimizer) and not {"fused", "foreach"} & set(kwargs):
+            kwargs["fused"] = True
+        return args, kwargs
+
+    # -- data, as skorch asks for them --------------------------------------------------------
+
+    @property
+    def _data(self) -> TrainingData:
+        return TrainingData(self)
+
+    def get_dataset(self, X, y=None, sample_weight=None):
+        """Return the data as a torch ``Dataset``; tensors unless ``dataset`` says otherwise."""
+        if is_dataset(X):
+            return X
+        if self.dataset != "auto":
+            return super().get_dataset(X, y)
+        return self._data.dataset(X, y, sample_weight)
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Return training and validation datasets, as skorch's method of this name."""
+        return self._data.split(self.get_dataset(X, y), y)
+
+    def get_iterator(self, dataset, training=False):
+        """Return the batches of a dataset.
+
+        Data in memory are sliced (:class:`skec.training.TensorBatches`) unless
+        ``iterator_train`` or ``iterator_valid`` names another iterator.
+        """
+        return self._data.batches(dataset, training)
+
+    # -- outputs and losses -------------------------------------------------------------------
+
+    def infer(self, x, **fit_params):
+        """Outputs of the network for a batch."""
+        if isinstance(x, Mapping) and "sample_weight" in x:
+            x = {name: value for name, value in x.items() if name != "sample_weight"}
+            x = x["X"] if list(x) == ["X"] else x
+        x = to_tensor(x, device=self.device)
+        if isinstance(x, Tensor) and x.is_floating_point():
+            x = x.to(getattr(torch, self.dtype))
+        return super().infer(x, **fit_params)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Loss of a batch; targets are in the user's units."""
+        weights = X.get("sample_weight") if isinstance(X, Mapping) else None
+        y_true = self._network_targets(to_tensor(y_true, device=self.device))
+        return self._loss(y_pred, y_true, weights)
+
+    def _loss(self, outputs, targets, weights):
+        """Loss of a batch; targets are in the network's units."""
+        return weighted_loss(self.criterion_, outputs, targets, weights)
+
+    def _loss_function(self) -> LossFunction:
+        """The loss with its gradient, for the fast path."""
+        criterion = self.criterion_
+        if type(criterion) is nn.MSELoss:
+            return loss_with_gradient(criterion)
+        return loss_with_gradient(criterion, self._loss)
+
+    def forward_iter(self, X, training=False, device="cpu"):
+        """Yield the network's outputs batch by batch, as skorch's method of this name."""
+        self.check_is_fitted()
+        if not is_dataset(X) and not isinstance(X, Mapping) and self.dataset == "auto":
+            X = self._data.features(X)
+        dataset = self.get_dataset(X)
+        if training or not isinstance(dataset, Samples) or self.iterator_valid != "auto":
+            for batch in self.get_iterator(dataset, training=training):
+                yield to_device(self.evaluation_step(batch, training=training), device=device)
+            return
+        with small_network_mode():
+            outputs = list(outputs_in_blocks(self, dataset.X))
+        for output in outputs:
+            yield to_device(output, device=device)
+
+    # -- training, as skorch calls it ---------------------------------------------------------
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Train or validate for one epoch, as skorch's method of this name."""
+        if self._phase is None or not self._phase.record_epoch(iterator, training, prefix):
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs) -> None:
+        """Begin a row of the history and write the phase into it."""
+        super().on_epoch_begin(net, dataset_train, dataset_valid, **kwargs)
+        self.history.record("phase", "dense" if self._phase is None else self._phase.name)
+
+    def _step_optimizer(self, step_fn) -> None:
+        """Step with the scheduled rate; masked weights stay at zero."""
+        if self._phase is not None:
+            self._phase.rate.step()
+        masked = self._masked_weights() if self._phase is None else self._phase.masked
+        step = super()._step_optimizer
+        if masked is None:
+            step(step_fn)
+        else:
+            masked.stepping(lambda closure=None: step(closure))(step_fn)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state.pop("_phase", None)
+        return state

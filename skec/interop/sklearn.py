@@ -9,11 +9,10 @@ import torch
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
-from ..estimators import PrunedMLPClassifier, PrunedMLPRegressor
-from ..estimators.lifecycle import PrunedMLPMixin
-from ..estimators.pruner import ECPruner
-from ..networks.linear import LinearLayers, network_of, set_coefs
+from ..estimators import ECPruner, PrunedMLPClassifier, PrunedMLPRegressor
+from ..networks import MLP, LinearLayers, network_of, set_coefs
 
 
 def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | PrunedMLPClassifier:
@@ -63,31 +62,32 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
     0.5
     """
     _check_mlp(mlp)
-    n_features, *sizes = (len(coef) for coef in mlp.coefs_)
+    _, *sizes = (len(coef) for coef in mlp.coefs_)
     parameters = {
         "hidden_layer_sizes": tuple(sizes),
         "activation": mlp.activation,
         "dtype": mlp.coefs_[0].dtype.name,
         "random_state": copy.deepcopy(mlp.random_state),
+        "feature_names_in": getattr(mlp, "feature_names_in_", None),
     }
-    state = network_of(mlp).state_dict()
-    if is_classifier(mlp):
-        net = PrunedMLPClassifier(**parameters)
-        net._classes_ = mlp.classes_.copy()
-        net.n_outputs_ = len(mlp.classes_)
-        if mlp.n_outputs_ == 1:
-            for name in ("output.weight", "output.bias"):
-                state[name] = torch.cat([torch.zeros_like(state[name]), state[name]])
-    else:
-        net = PrunedMLPRegressor(**parameters, normalize_y=False)
-        net.n_outputs_, net._single_column_ = mlp.n_outputs_, mlp.n_outputs_ == 1
-        net._fit_target_scale(None, None, reset=True)
-    net.n_features_in_ = n_features
-    _copy_feature_names(mlp, net)
-    net.initialize()
-    net._network.load_state_dict(state)
-    net._count_parameters()
-    return net
+    network = network_of(mlp)
+    if not is_classifier(mlp):
+        return PrunedMLPRegressor.from_network(network, normalize_y=False, **parameters)
+    if mlp.n_outputs_ == 1:
+        network = _with_two_outputs(network)
+    return PrunedMLPClassifier.from_network(network, classes=mlp.classes_, **parameters)
+
+
+def _with_two_outputs(network: MLP) -> MLP:
+    """The same classifier with the logits zero and that of the second class."""
+    state = network.state_dict()
+    for name in ("output.weight", "output.bias"):
+        state[name] = torch.cat([torch.zeros_like(state[name]), state[name]])
+    layers = list(network.children())
+    output = layers[-1]
+    network.output = nn.utils.skip_init(nn.Linear, output.in_features, 2, dtype=output.weight.dtype)
+    network.load_state_dict(state)
+    return network
 
 
 def _check_mlp(mlp) -> None:
@@ -167,20 +167,20 @@ def to_sklearn(net) -> MLPRegressor | MLPClassifier:
         net = net.estimator_
         if isinstance(net, MLPRegressor | MLPClassifier):
             return copy.deepcopy(net)
-    if not isinstance(net, PrunedMLPMixin):
+    if not isinstance(net, PrunedMLPRegressor | PrunedMLPClassifier):
         raise TypeError(
             f"net must be a fitted PrunedMLPRegressor or PrunedMLPClassifier, or an ECPruner "
             f"around one; got {type(net).__name__}."
         )
     net.check_is_fitted()
-    layers = LinearLayers(net._network)
-    _check_predictions(net, layers.softmax)
+    layers = LinearLayers(net.network_)
+    _check_predictions(net, layers)
     if is_classifier(net):
         if len(net.classes_) == 2:
             _subtract_first_logit(layers)
         mlp = _untrained(MLPClassifier, layers, net.classes_[:1], classes=net.classes_)
     else:
-        _fold_target_scale(layers, *net._target_scale())
+        _fold_target_scale(layers, net.y_mean_, net.y_scale_)
         n_outputs = len(layers.biases[-1])
         mlp = _untrained(MLPRegressor, layers, np.zeros(1 if n_outputs == 1 else (1, n_outputs)))
     set_coefs(mlp, layers)
@@ -189,12 +189,18 @@ def to_sklearn(net) -> MLPRegressor | MLPClassifier:
     return mlp
 
 
-def _check_predictions(net, softmax: bool) -> None:
+def _check_predictions(net: PrunedMLPRegressor | PrunedMLPClassifier, layers: LinearLayers) -> None:
     """Raise unless predictions are the outputs, or for a classifier a softmax of them."""
-    outputs = torch.linspace(-1.0, 2.0, net.n_outputs_)[None]
-    expected = torch.softmax(outputs, 1) if is_classifier(net) and not softmax else outputs
-    predictions = net._get_predict_nonlinearity()(outputs)
-    if softmax > is_classifier(net) or not torch.allclose(predictions, expected):
+    X = np.linspace(-1.0, 1.0, 3 * net.n_features_in_).reshape(3, -1)
+    with torch.no_grad():
+        outputs = net.network_(torch.tensor(X).to(next(net.network_.parameters()))).double()
+    if isinstance(net, PrunedMLPClassifier):
+        expected = outputs if layers.softmax else torch.softmax(outputs, 1)
+        fits = np.allclose(net.predict_proba(X), expected.numpy(), atol=1e-4)
+    else:
+        expected = (outputs.numpy() * net.y_scale_ + net.y_mean_).reshape(net.predict(X).shape)
+        fits = not layers.softmax and np.allclose(net.predict(X), expected, rtol=1e-3)
+    if not fits:
         raise ValueError(
             f"scikit-learn's networks predict their outputs, and those of a classifier a softmax "
             f"of them. This network does not, with criterion={net.criterion!r} and "

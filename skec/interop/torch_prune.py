@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 from torch.nn.utils.prune import BasePruningMethod
 
-from ..networks.layers import PRUNABLE, prunable_layers
-from ..pruning.prune import PruningResult
+from ..networks import PRUNABLE, prunable_layers
+from ..pruning import PruningResult
 
 
 def to_torch_prune(

@@ -2,17 +2,20 @@
 
 from .chain import POOLING, HiddenLayer, NotAChain, alive_units, chain_of_layers, hidden_layers
 from .compaction import compact, feature_mask
-from .layers import (
-    PRUNABLE,
-    Recorder,
-    filter_names,
-    output_tensor,
-    output_tensors,
-    prunable_layers,
-    sensitivities,
-)
+from .layers import PRUNABLE, PrunableLayer, filter_names, layer_of, prunable_layers
 from .linear import LinearLayers, network_of, set_coefs
+from .losses import (
+    LOSSES_BY_ACTIVATION,
+    LogProbabilityLoss,
+    default_loss,
+    distribution_of,
+    loss_of_outputs,
+    match_targets,
+    summed_gradients,
+    weighted_loss,
+)
 from .mlp import ACTIVATIONS, MLP, InputColumns
+from .outputs import output_tensor, output_tensors, sensitivities
 from .patches import (
     blocks_of_patches,
     extract_patches,
@@ -20,29 +23,40 @@ from .patches import (
     patches_bytes,
     weight_gradients,
 )
+from .recorder import Recorder
+from .support import Support
 from .units import Normalization, Units, units_of
 
 __all__ = [
     "ACTIVATIONS",
+    "LOSSES_BY_ACTIVATION",
     "MLP",
     "POOLING",
     "PRUNABLE",
     "HiddenLayer",
     "InputColumns",
     "LinearLayers",
+    "LogProbabilityLoss",
     "Normalization",
     "NotAChain",
+    "PrunableLayer",
     "Recorder",
+    "Support",
     "Units",
     "alive_units",
     "blocks_of_patches",
     "chain_of_layers",
     "compact",
+    "default_loss",
+    "distribution_of",
     "extract_patches",
     "feature_mask",
     "filter_names",
     "hidden_layers",
     "is_convolution",
+    "layer_of",
+    "loss_of_outputs",
+    "match_targets",
     "network_of",
     "output_tensor",
     "output_tensors",
@@ -50,6 +64,8 @@ __all__ = [
     "prunable_layers",
     "sensitivities",
     "set_coefs",
+    "summed_gradients",
     "units_of",
     "weight_gradients",
+    "weighted_loss",
 ]

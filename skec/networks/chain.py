@@ -110,15 +110,17 @@ def _has_entries(part: nn.Module) -> bool:
     return any(values.numel() > 1 for values in part.state_dict().values())
 
 
-def _parts_in_order(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+def _parts_in_order(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules that nested sequential modules run, with their names."""
-    if not isinstance(module, nn.Sequential):
-        yield name, module
-        return
-    if type(module).forward is not nn.Sequential.forward:
-        raise _no_chain(f"{type(module).__name__} has a forward of its own")
-    for child_name, child in module._modules.items():
-        yield from _parts_in_order(child, f"{name}.{child_name}" if name else child_name)
+    opaque: str | None = None  # the name of a module whose children are not looked at
+    for name, part in module.named_modules(remove_duplicate=False):
+        if opaque is not None and (not opaque or name.startswith(f"{opaque}.")):
+            continue
+        if not isinstance(part, nn.Sequential):
+            opaque = name
+            yield name, part
+        elif type(part).forward is not nn.Sequential.forward:
+            raise _no_chain(f"{type(part).__name__} has a forward of its own")
 
 
 def _check_part(name: str, part: nn.Module, before: bool, after: bool) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .chain import POOLING, HiddenLayer, NotAChain, hidden_layers
 from .layers import PRUNABLE, prunable_layers
 from .mlp import InputColumns
+from .patches import padding_of
 
 
 def compact(
@@ -209,7 +210,7 @@ def _pads_with_zeros(reader: nn.Module) -> bool:
     """Whether a layer sees something else than a constant at the border of a constant map."""
     if isinstance(reader, nn.Linear) or reader.padding_mode != "zeros":
         return False
-    return any(reader._reversed_padding_repeated_twice)
+    return any(padding_of(reader))
 
 
 @torch.no_grad()
@@ -266,19 +267,26 @@ def _take_columns(module: nn.Module, first: str, columns: Tensor) -> Tensor:
     parent = module.get_submodule(parent_name)
     if columns.all() or not name:  # a layer by itself has no place for a selection
         return torch.ones_like(columns)
-    before = list(parent._modules.values())[: list(parent._modules).index(name)]
-    if before and isinstance(before[-1], InputColumns):
-        before[-1].index = before[-1].index[columns]
+    children = _children(parent)
+    place = [key for key, _ in children].index(name)
+    if place and isinstance(children[place - 1][1], InputColumns):
+        before = children[place - 1][1]
+        before.index = before.index[columns]
         return columns
-    children = []
-    for child_name, child in parent._modules.items():
-        if child_name == name:
-            selection = InputColumns(columns, dim=-1 if isinstance(child, nn.Linear) else 1)
-            children.append((_free_name(parent), selection.train(module.training)))
-        children.append((child_name, child))
-    parent._modules.clear()
-    parent._modules.update(children)
+    dim = -1 if isinstance(children[place][1], nn.Linear) else 1
+    selection = InputColumns(columns, dim=dim).train(module.training)
+    children.insert(place, (_free_name(parent), selection))
+    for key, _ in _children(parent):
+        delattr(parent, key)
+    for key, child in children:
+        parent.add_module(key, child)
     return columns
+
+
+def _children(parent: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The children of a module with their names, also of one that it has twice."""
+    every = parent.named_modules(remove_duplicate=False)
+    return [(key, child) for key, child in every if key and "." not in key]
 
 
 def _free_name(parent: nn.Module) -> str:

@@ -37,7 +37,7 @@ def extract_patches(layer: nn.Conv1d | nn.Conv2d, inputs: Tensor) -> Tensor:
               [2., 3.]]]])
     """
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    inputs = nn.functional.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
+    inputs = nn.functional.pad(inputs, padding_of(layer), mode=mode)
     geometry = (layer.kernel_size, layer.dilation, layer.stride)
     if inputs.ndim == 3:  # one dimension is two, of which one has a single row
         inputs = inputs.unsqueeze(2)
@@ -45,6 +45,30 @@ def extract_patches(layer: nn.Conv1d | nn.Conv2d, inputs: Tensor) -> Tensor:
     kernel_size, dilation, stride = geometry
     columns = nn.functional.unfold(inputs, kernel_size, dilation, 0, stride)
     return columns.unflatten(1, (layer.groups, -1))
+
+
+def padding_of(layer: nn.Conv1d | nn.Conv2d) -> list[int]:
+    """Entries that a convolution adds at both ends, last dimension first.
+
+    In the order that ``torch.nn.functional.pad`` takes.
+
+    Examples
+    --------
+    >>> padding_of(nn.Conv1d(1, 1, kernel_size=4, padding="same"))
+    [1, 2]
+    >>> padding_of(nn.Conv2d(1, 1, kernel_size=3, padding=(0, 1)))
+    [1, 1, 0, 0]
+    """
+    ends = []
+    for dimension in reversed(range(len(layer.kernel_size))):
+        if layer.padding == "same":
+            total = layer.dilation[dimension] * (layer.kernel_size[dimension] - 1)
+            ends += [total // 2, total - total // 2]
+        elif layer.padding == "valid":
+            ends += [0, 0]
+        else:
+            ends += [int(layer.padding[dimension])] * 2
+    return ends
 
 
 def blocks_of_patches(

@@ -1,6 +1,17 @@
 """``prune``: a network and calibration data in, a smaller network out."""
 
-from .prune import PruningResult, PruningWarning, prune
+from .prune import prune
 from .report import PruningReport
+from .request import Request, resolve
+from .result import PruningResult, PruningWarning
+from .steps import PruningStats
 
-__all__ = ["PruningReport", "PruningResult", "PruningWarning", "prune"]
+__all__ = [
+    "PruningReport",
+    "PruningResult",
+    "PruningStats",
+    "PruningWarning",
+    "Request",
+    "prune",
+    "resolve",
+]

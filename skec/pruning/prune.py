@@ -2,193 +2,42 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-import numpy as np
-import torch
-from sklearn.utils import check_random_state
-from torch import Tensor, nn
+from torch import nn
 
-from ..allocation.schedule import SCHEDULES, ratio_at
-from ..allocation.scopes import n_of_m
-from ..calibration.collect import CalibrationData
-from ..calibration.metric import (
-    OUTPUT_METRICS,
-    fisher_metric,
-    identity_metric,
-    metric_for,
-    probes_for,
-)
-from ..calibration.statistics import NetworkStatistic
-from ..compensation import Compensation
-from ..criteria import Criterion
-from ..networks.chain import alive_units, chain_of_layers
-from ..networks.compaction import compact, feature_mask
-from ..networks.layers import output_tensors
-from ..utils.validation import check_choice, check_count, check_probes, check_ratio
-from .granularity import GRANULARITIES, Granularity, Pruning, get_granularity
-from .report import PruningReport
-
-
-class PruningWarning(UserWarning):
-    """Pruning did what was asked, and the result probably is not what was meant."""
-
-
-@dataclass(frozen=True)
-class PruningResult:
-    """What :func:`prune` returns.
-
-    Attributes
-    ----------
-    module : torch.nn.Module
-        The pruned, compensated copy of the network; it trains or evaluates as that does.
-    masks : dict of layer name to bool tensor of shape (n_out, n_in)
-        True marks a kept weight; in the shape of the weight for a convolution.
-    scores : dict of layer name to float64 tensor of shape (n_out, n_in) or (n_units,)
-        The scores of the unpruned network's weights or units.
-    report : PruningReport
-        One row per layer.
-    sparsity : float
-        Removed weights over all weights of the layers in ``masks``; also where units were removed.
-    predicted_error : float or None
-        The mean squared output change that the scores foresee: the sum of the scores of the
-        removed weights or units. None where the criterion's scores are not output errors.
-    probe_error : float or None
-        Standard error of the sensitivities behind the scores, relative to them, where they were
-        estimated by random probes: the mean over the units, weighted by their sensitivity. None
-        where they are exact, or the scores read none.
-    granularity : str
-        ``"weight"`` or ``"neuron"``.
-    n_steps : int
-        Number of pruning steps.
-    unit_masks : dict of layer name to bool tensor of shape (n_units,), or None
-        True marks a kept unit of the network before pruning. None where weights were removed.
-    """
-
-    module: nn.Module = field(repr=False)
-    masks: dict[str, Tensor] = field(repr=False)
-    scores: dict[str, Tensor] = field(repr=False)
-    report: PruningReport = field(repr=False)
-    sparsity: float
-    predicted_error: float | None
-    probe_error: float | None = None
-    granularity: str = "weight"
-    n_steps: int = 1
-    unit_masks: dict[str, Tensor] | None = field(default=None, repr=False)
-    _scope: str | Mapping[str, float] = field(default="global", repr=False)
-    _weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
-
-    @property
-    def feature_mask(self) -> Tensor:
-        """Which columns of the input the network takes in, bool of shape (n_features,)."""
-        return feature_mask(self.module)
-
-    def compact(self) -> PruningResult:
-        """The same function as a smaller network; see :func:`skec.compact`.
-
-        Returns
-        -------
-        PruningResult
-            With a smaller ``module``, which still takes all columns of X, and the ``masks`` of its
-            layers. Scores, report and sparsity stay those of the pruning.
-
-        Raises
-        ------
-        ValueError
-            If the layers of the network do not simply follow each other.
-
-        Examples
-        --------
-        >>> import torch, skec
-        >>> _ = torch.manual_seed(0)
-        >>> net = torch.nn.Sequential(
-        ...     torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1)
-        ... )
-        >>> result = skec.prune(net, granularity="neuron", method="l2", pruning_ratio=0.75)
-        >>> result.compact().module[0]
-        Linear(in_features=4, out_features=4, bias=True)
-        """
-        module, masks = compact(self.module, self.masks)
-        return replace(self, module=module, masks=masks)
-
-    def forecast(self, ratios, scope: str | Mapping[str, float] = "auto") -> np.ndarray:
-        """The output error that the scores expect of one-shot pruning at other ratios.
-
-        Parameters
-        ----------
-        ratios : float or array-like of floats
-            Pruning ratios in [0, 1).
-        scope : str or mapping, default="auto"
-            As in :func:`prune`; ``"auto"`` is the scope of the pruning.
-
-        Returns
-        -------
-        float64 array in the shape of ``ratios``
-            Mean squared change of the outputs in the output metric, as ``predicted_error`` is for
-            the ratio that was pruned to.
-
-        Raises
-        ------
-        ValueError
-            If a ratio is not in [0, 1), or the scores are not output errors.
-
-        Examples
-        --------
-        >>> import torch, skec
-        >>> _ = torch.manual_seed(0)
-        >>> result = skec.prune(torch.nn.Linear(4, 2), torch.randn(100, 4), pruning_ratio=0.5)
-        >>> bool(abs(result.forecast(0.5) - result.predicted_error) < 1e-12)
-        True
-        """
-        if self.predicted_error is None:
-            raise ValueError(
-                "The scores of this method are not output errors, so they forecast none. Prune "
-                "with method='ec', 'obd' or 'surgeon', or units with 'ec' or 'elimination'."
-            )
-        kind = GRANULARITIES[self.granularity]
-        if isinstance(scope, str) and scope == "auto":
-            scope = self._scope
-        kind.check_scope(scope, list(self.scores))
-        ratios = np.asarray(ratios, dtype=np.float64)
-        for ratio in ratios.flat:
-            check_ratio(float(ratio), "ratios")
-        return np.vectorize(lambda ratio: self._expected(float(ratio), scope), otypes=[float])(
-            ratios
-        )
-
-    def _expected(self, ratio: float, scope) -> float:
-        ratio = _ratio_at(1, 1, "linear", ratio, scope)
-        scores = {n: s.flatten(1) if s.ndim > 2 else s for n, s in self.scores.items()}
-        kept = GRANULARITIES[self.granularity].allocate(scores, ratio, scope, self._weights)
-        return sum(float(scores[name][~mask].sum()) for name, mask in kept.items())
+from ..allocation import Schedule, Scope, UnitScope
+from ..calibration import OutputMetric
+from ..compensation import Compensation, UnitCompensation
+from ..criteria import Criterion, UnitCriterion
+from .request import resolve
+from .result import PruningResult, make_result
+from .steps import AfterStep, run_steps
 
 
 def prune(
     module: nn.Module,
-    X=None,
-    y=None,
+    X: Any = None,
+    y: Any = None,
     *,
     pruning_ratio: float,
     granularity: Literal["weight", "neuron"] = "weight",
-    method: str | Criterion = "ec",
-    compensation: str | Compensation = "auto",
-    method_params: Mapping | None = None,
-    compensation_params: Mapping | None = None,
-    scope: str | Mapping[str, float] = "auto",
+    method: str | Criterion | UnitCriterion = "ec",
+    compensation: str | Compensation | UnitCompensation = "auto",
+    method_params: Mapping[str, Any] | None = None,
+    compensation_params: Mapping[str, Any] | None = None,
+    scope: str | Mapping[str, float] | Scope | UnitScope = "auto",
     n_steps: int | Literal["auto"] = "auto",
-    schedule: Literal["geometric", "linear", "cubic"] = "geometric",
-    output_metric: Literal["auto", "identity", "fisher"] = "auto",
+    schedule: str | Schedule = "geometric",
+    output_metric: str | OutputMetric = "auto",
     n_probes: int | Literal["auto"] | None = "auto",
     loss: nn.Module | None = None,
-    sample_weight=None,
+    sample_weight: Any = None,
     layers: Sequence[str] | None = None,
     batch_size: int = 512,
-    after_step: Callable[[nn.Module, dict[str, Tensor]], None] | None = None,
-    random_state=None,
+    after_step: AfterStep | None = None,
+    random_state: Any = None,
 ) -> PruningResult:
     """Remove weights or units of a trained network and make up for them.
 
@@ -308,186 +157,25 @@ def prune(
       (2): Linear(in_features=8, out_features=1, bias=True)
     )
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(
-            f"module must be a torch.nn.Module; got {type(module).__name__}. Use skec.ECPruner for "
-            f"estimators."
-        )
-    kind = get_granularity(granularity, method, compensation, method_params, compensation_params)
-    criterion = kind.criterion
-    names = kind.layers(module, layers)
-    scope = kind.resolve(scope)
-    check_ratio(pruning_ratio)
-    kind.check_scope(scope, names)
-    check_choice("schedule", schedule, SCHEDULES)
-    check_choice("output_metric", output_metric, ("auto", *OUTPUT_METRICS))
-    check_probes(n_probes)
-    if n_steps == "auto":
-        n_steps = kind.n_steps
-    check_count("n_steps", n_steps, also="'auto'")
-    check_count("batch_size", batch_size)
-    if output_metric == "auto" and criterion.output_metric is not None:
-        output_metric = criterion.output_metric
-    metric = metric_for(output_metric, loss)
-    data = _calibration_data(module, X, y, sample_weight, batch_size, kind)
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-    generator = torch.Generator().manual_seed(seed)
-
-    dense = copy.deepcopy(module).eval()
-    backward = any(statistic.needs_backward() for statistic in kind.statistics)
-    needs_loss = any(statistic.needs_loss_gradient for statistic in kind.statistics)
-    outputs = []
-    runs_itself = all(issubclass(statistic, NetworkStatistic) for statistic in kind.statistics)
-    if data is not None and not (runs_itself and metric is identity_metric):
-        outputs = _outputs(dense, data)
-        metric = metric_for(output_metric, loss, len(outputs))
-        if metric is fisher_metric and outputs[0].ndim > 2:
-            if output_metric == "fisher":
-                raise ValueError(
-                    f"output_metric='fisher' is the metric of one softmax for each sample; this "
-                    f"network returns outputs of shape {tuple(outputs[0].shape)}. Use "
-                    f"output_metric='identity'."
-                )
-            metric = identity_metric
-    if needs_loss:
-        loss = _loss_for(loss, data, len(outputs))
-    pruning = Pruning(copy.deepcopy(dense), dense, data, metric, loss, generator)
-    if backward:
-        n_outputs = sum(output[0].numel() for output in outputs)
-        metric.check(n_outputs)
-        probes = probes_for(n_outputs, n_probes)
-        if probes is not None:
-            pruning.metric, pruning.probed = metric.probed(probes, generator), True
-    kind.begin(pruning, names)
-    weights = {name: dense.get_submodule(name).weight.detach().flatten(1) for name in names}
-    errors = dict.fromkeys(names, 0.0)
-    for step in range(1, n_steps + 1):
-        scores = kind.score(pruning)
-        _check_scores(scores, pruning.kept)
-        if step == 1:
-            first_scores, probe_error = scores, pruning.probe_error
-        ratio = _ratio_at(step, n_steps, schedule, pruning_ratio, scope)
-        ranked = {n: s.masked_fill(~pruning.kept[n], -torch.inf) for n, s in scores.items()}
-        kept = kind.allocate(ranked, ratio, scope, weights)
-        for name, score in scores.items():
-            errors[name] += float(score[pruning.kept[name] & ~kept[name]].sum())
-        kind.remove(pruning, kept)
-        if after_step is not None and step < n_steps:
-            after_step(pruning.module, kind.masks(pruning))
-            pruning.module.eval()
-
-    for child, original in zip(pruning.module.modules(), module.modules(), strict=True):
-        child.training = original.training
-    masks = kind.masks(pruning)
-    _warn_about_cuts(masks, pruning)
-    n_weights = sum(mask.numel() for mask in masks.values())
-    n_left = sum(int(mask.sum()) for mask in masks.values())
-    return PruningResult(
-        module=pruning.module,
-        masks=masks,
-        scores={n: s.view_as(masks[n]) if s.ndim == 2 else s for n, s in first_scores.items()},
-        report=_report(kind, pruning, errors),
-        sparsity=(n_weights - n_left) / n_weights,
-        predicted_error=sum(errors.values()) if criterion.scores_are_errors else None,
-        probe_error=probe_error,
+    request = resolve(
+        module,
+        X,
+        y,
+        sample_weight,
+        pruning_ratio=pruning_ratio,
         granularity=granularity,
+        method=method,
+        compensation=compensation,
+        method_params=method_params,
+        compensation_params=compensation_params,
+        scope=scope,
         n_steps=n_steps,
-        unit_masks=pruning.kept if granularity == "neuron" else None,
-        _scope=scope,
-        _weights=weights,
+        schedule=schedule,
+        output_metric=output_metric,
+        n_probes=n_probes,
+        loss=loss,
+        layers=layers,
+        batch_size=batch_size,
+        random_state=random_state,
     )
-
-
-def _outputs(module: nn.Module, data: CalibrationData) -> list[Tensor]:
-    """What the network returns for a batch."""
-    X, _, _ = next(iter(data))
-    with torch.no_grad():
-        try:
-            outputs = module(X.clone())
-        except (RuntimeError, IndexError) as error:
-            raise ValueError(
-                f"The network does not take X of shape {tuple(X.shape)}: {error}. Pass X in the "
-                f"form that its forward takes."
-            ) from error
-    return output_tensors(outputs, len(X))
-
-
-def _loss_for(loss: nn.Module | None, data: CalibrationData, n_tensors: int) -> nn.Module:
-    """The given loss or the default, or raise if it cannot take what the network returns."""
-    if n_tensors > 1 and (loss is None or type(loss).__module__.startswith("torch.nn.")):
-        got = "None" if loss is None else f"{type(loss).__name__}()"
-        raise ValueError(
-            f"loss={got} compares one tensor with the targets; this network returns {n_tensors}. "
-            f"Pass a torch.nn.Module whose forward(outputs, y) takes all that the network returns."
-        )
-    if loss is None:
-        return nn.MSELoss() if data.y.is_floating_point() else nn.CrossEntropyLoss()
-    return loss
-
-
-def _calibration_data(module, X, y, sample_weight, batch_size, kind: Granularity):
-    """Check that the data which the statistics need are there, and convert them."""
-    if not kind.statistics:
-        return None
-    method = kind.criterion.name or type(kind.criterion).__name__
-    if X is None:
-        raise ValueError(
-            f"method={method!r} with compensation={kind.compensation.name!r} needs calibration "
-            f"data; got X=None. Pass X, or use {kind.without_data}."
-        )
-    if y is None and any(statistic.needs_loss_gradient for statistic in kind.statistics):
-        raise ValueError(
-            f"method={method!r} needs the targets of the calibration data; got y=None. Pass y, or "
-            f"use method='ec', which needs none."
-        )
-    return CalibrationData.of(module, X, y, sample_weight, batch_size)
-
-
-def _ratio_at(step: int, n_steps: int, schedule: str, ratio: float, scope):
-    """The ratio after a step, or one for each layer that the scope names."""
-    if isinstance(scope, Mapping):
-        return {name: ratio_at(schedule, r, step, n_steps) for name, r in scope.items()}
-    pattern = n_of_m(scope)
-    if pattern is not None:
-        ratio = 1.0 - pattern[0] / pattern[1]
-    return ratio_at(schedule, ratio, step, n_steps)
-
-
-def _check_scores(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
-    for name, score in scores.items():
-        if score.shape != kept[name].shape or not torch.isfinite(score).all():
-            raise ValueError(
-                f"The scores of layer {name!r} are not finite numbers in the shape "
-                f"{tuple(kept[name].shape)}. The network's weights or outputs are NaN, infinite or "
-                f"far too large. Lower lr, the learning rate, and train it again."
-            )
-
-
-def _warn_about_cuts(masks: Mapping[str, Tensor], pruning: Pruning) -> None:
-    """Warn about layers without weights and about outputs that no input reaches."""
-    advice = "Lower pruning_ratio, take scope='layer' or 'row', or raise n_steps."
-    empty = [name for name, mask in masks.items() if not mask.any()]
-    if empty:
-        warnings.warn(
-            f"Layers {empty} have no weight left. {advice}",
-            PruningWarning,
-            stacklevel=3,
-        )
-        return
-    if not chain_of_layers(pruning.module, {name: pruning.layer(name) for name in masks}):
-        return
-    *_, outputs = alive_units(masks, chain=True).values()
-    if not outputs.all():
-        lost = torch.nonzero(~outputs).flatten().tolist()
-        warnings.warn(
-            f"Outputs {lost} no longer depend on the inputs. {advice}",
-            PruningWarning,
-            stacklevel=3,
-        )
-
-
-def _report(kind: Granularity, pruning: Pruning, errors: Mapping[str, float]) -> PruningReport:
-    rows = kind.report(pruning)
-    if kind.criterion.scores_are_errors:
-        rows = [row | {"predicted_error": errors[row["layer"]]} for row in rows]
-    return PruningReport(rows)
+    return make_result(request, run_steps(request, after_step), module)

@@ -1,9 +1,11 @@
 """Training of small networks on data in memory."""
 
-from .backprop import Chain, loss_with_gradient, weighted_loss
-from .batches import TensorBatches, TensorDataset
+from .backprop import Chain
+from .batches import TensorBatches
 from .environment import small_network_mode
-from .optimizer import AdamW, MaskedWeights, fast_step, needs_closure, supports_fused
+from .losses import LossFunction, loss_with_gradient
+from .masks import MaskedWeights
+from .optimizer import AdamW, fast_step, needs_closure, supports_fused
 from .schedules import LR_SCHEDULES, LearningRate
 from .trainer import Trainer, mean_loss
 
@@ -12,9 +14,9 @@ __all__ = [
     "AdamW",
     "Chain",
     "LearningRate",
+    "LossFunction",
     "MaskedWeights",
     "TensorBatches",
-    "TensorDataset",
     "Trainer",
     "fast_step",
     "loss_with_gradient",
@@ -22,5 +24,4 @@ __all__ = [
     "needs_closure",
     "small_network_mode",
     "supports_fused",
-    "weighted_loss",
 ]

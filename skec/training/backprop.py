@@ -9,12 +9,12 @@ the same order, and writes the gradients in place.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ..networks.mlp import InputColumns
+from ..networks import InputColumns
+from ..utils import private
 
 _aten = torch.ops.aten
 
@@ -141,18 +141,6 @@ def _allocated_grad(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return any(
-        getattr(module, name)
-        for name in (
-            "_forward_hooks",
-            "_forward_pre_hooks",
-            "_backward_hooks",
-            "_backward_pre_hooks",
-        )
-    )
-
-
 class Chain:
     """The training step of a sequential network, written out.
 
@@ -176,7 +164,7 @@ class Chain:
         operations = []
         for layer in _flatten(module):
             kind = type(layer)
-            if kind is None or _has_hooks(layer):
+            if kind is None or private.has_hooks(layer):
                 return None
             if kind is nn.Linear:
                 if not all(p.requires_grad for p in layer.parameters()):
@@ -221,72 +209,8 @@ def _flatten(module: nn.Module):
     runs_in_order = (
         isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
     )
-    if runs_in_order and not _has_hooks(module):
+    if runs_in_order and not private.has_hooks(module):
         for child in module:
             yield from _flatten(child)
     else:
         yield module
-
-
-def loss_with_gradient(criterion: nn.Module, loss: Callable | None = None) -> Callable:
-    """Make a function of a batch's targets and weights that returns a function of its outputs.
-
-    The latter returns the loss and its gradient with respect to the outputs.
-
-    Parameters
-    ----------
-    criterion : torch.nn.Module
-        Any loss of outputs and targets. The mean squared error is written out; others go through
-        autograd, which here sees the loss alone.
-    loss : callable, default=None
-        Takes outputs, targets and weights; by default the weighted mean of ``criterion``.
-    """
-    if loss is None and type(criterion) is nn.MSELoss and criterion.reduction == "mean":
-        return lambda targets, weights: partial(_squared_error, targets=targets, weights=weights)
-
-    def evaluate(outputs, targets, weights):
-        outputs = outputs.detach().requires_grad_()
-        with torch.enable_grad():
-            if loss is None:
-                value = weighted_loss(criterion, outputs, targets, weights)
-            else:
-                value = loss(outputs, targets, weights)
-        (grad,) = torch.autograd.grad(value, outputs)
-        return value.detach(), grad
-
-    return lambda targets, weights: partial(evaluate, targets=targets, weights=weights)
-
-
-def _squared_error(outputs, targets, weights):
-    difference = outputs.reshape(targets.shape) - targets
-    scale = 1.0 / difference.numel()
-    weighted = difference if weights is None else difference * weights[:, None]
-    value = torch.dot(weighted.view(-1), difference.view(-1)) * scale
-    return value, (weighted * (2.0 * scale)).view_as(outputs)
-
-
-def weighted_loss(criterion: nn.Module, outputs: Tensor, targets: Tensor, weights: Tensor | None):
-    """Mean loss of a batch; with weights, the mean of weight times loss.
-
-    Examples
-    --------
-    >>> import torch
-    >>> outputs, targets = torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])
-    >>> weighted_loss(torch.nn.MSELoss(), outputs, targets, torch.tensor([0.0, 2.0]))
-    tensor(9.)
-    """
-    if weights is None:
-        return criterion(outputs, targets)
-    reduction = getattr(criterion, "reduction", None)
-    if reduction not in ("mean", "none"):
-        raise ValueError(
-            f"sample_weight needs a criterion with reduction='mean' or 'none'; "
-            f"{type(criterion).__name__} has reduction={reduction!r}. Use a loss of torch.nn with "
-            f"its default reduction, or fit without sample_weight."
-        )
-    criterion.reduction = "none"
-    try:
-        losses = criterion(outputs, targets)
-    finally:
-        criterion.reduction = reduction
-    return (losses.reshape(len(weights), -1).mean(1) * weights).mean()

@@ -1,57 +1,25 @@
-"""Data in memory: tensors, and batches that are slices of them."""
+"""Batches of data in memory: slices of tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-
-class TensorDataset(Dataset):
-    """Features, targets and sample weights as tensors.
-
-    Indexing gives ``(x, y)`` as skorch expects, or ``({"X": x, "sample_weight": w}, y)`` where
-    there are weights, so that any ``DataLoader`` can be put in place of :class:`TensorBatches`.
-
-    Parameters
-    ----------
-    X : tensor of shape (n_samples, n_features)
-    y : tensor with n_samples rows, default=None
-    sample_weight : tensor of shape (n_samples,), default=None
-    """
-
-    def __init__(self, X: Tensor, y: Tensor | None = None, sample_weight: Tensor | None = None):
-        self.X, self.y, self.sample_weight = X, y, sample_weight
-
-    def __len__(self) -> int:
-        return len(self.X)
-
-    def __getitem__(self, index):
-        x, y = self.X[index], torch.zeros(1) if self.y is None else self.y[index]
-        if self.sample_weight is None:
-            return x, y
-        return {"X": x, "sample_weight": self.sample_weight[index]}, y
-
-    def take(self, indices: Tensor | slice) -> TensorDataset:
-        """The dataset of some rows."""
-        return type(self)(
-            self.X[indices],
-            None if self.y is None else self.y[indices],
-            None if self.sample_weight is None else self.sample_weight[indices],
-        )
+from ..utils import Samples
 
 
 class TensorBatches:
-    """Batches of a :class:`TensorDataset` as slices of its tensors.
+    """Batches of a :class:`skec.utils.Samples` as slices of its tensors.
 
     An epoch gathers the shuffled rows once; its batches are views of the result. Nothing is done
     per sample.
 
     Parameters
     ----------
-    dataset : TensorDataset
+    dataset : Samples
     batch_size : int, default=128
     shuffle : bool, default=False
     drop_last : bool, default=False
@@ -62,7 +30,7 @@ class TensorBatches:
 
     def __init__(
         self,
-        dataset: TensorDataset,
+        dataset: Samples,
         batch_size: int = 128,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -83,13 +51,7 @@ class TensorBatches:
         data = self.dataset
         if self.shuffle and len(data) > self.batch_size:
             data = data.take(torch.randperm(len(data), generator=self.generator))
-        for i in range(len(self)):
-            rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            yield (
-                data.X[rows],
-                None if data.y is None else data.y[rows],
-                None if data.sample_weight is None else data.sample_weight[rows],
-            )
+        yield from islice(data.batches(self.batch_size), len(self))
 
     def __iter__(self):
         for x, y, weights in self.tensors():

@@ -1,4 +1,4 @@
-"""The optimiser's step without its bookkeeping, and weights that stay at zero."""
+"""The optimiser's step without its bookkeeping."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..utils import private
 
 
 class AdamW(torch.optim.AdamW):
@@ -41,8 +43,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         for group in optimizer.param_groups
     ):
         return optimizer.step
-    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
-    if any(hooks) or not hasattr(torch, "_fused_adamw_"):
+    if private.optimizer_has_hooks(optimizer) or private.fused_adam(decoupled=True) is None:
         return optimizer.step
 
     prepared: list[tuple] = []
@@ -55,12 +56,11 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
                 prepared.append(
                     (
                         group,
-                        torch._fused_adamw_
-                        if group.get(
-                            "decoupled_weight_decay",
-                            isinstance(optimizer, torch.optim.AdamW),
-                        )
-                        else torch._fused_adam_,
+                        private.fused_adam(
+                            group.get(
+                                "decoupled_weight_decay", isinstance(optimizer, torch.optim.AdamW)
+                            )
+                        ),
                         [p.detach() for p in params],
                         [p.grad for p in params],
                         [s["exp_avg"] for s in state],
@@ -99,7 +99,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
 def _counter(steps: list[Tensor]) -> Callable[[], None]:
     """Return a function that adds one to each; on the CPU numpy is several times faster at it."""
     if any(step.device.type != "cpu" for step in steps):
-        return lambda: torch._foreach_add_(steps, 1)
+        return lambda: private.add_one(steps)
     counts = [step.numpy() for step in steps]
 
     def count() -> None:
@@ -113,31 +113,3 @@ def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
     """Whether ``step`` may want to evaluate the loss itself."""
     known = type(optimizer).__module__.startswith("torch.optim") or type(optimizer) is AdamW
     return not known or isinstance(optimizer, torch.optim.LBFGS)
-
-
-class MaskedWeights:
-    """Weights of which some stay exactly zero.
-
-    Parameters
-    ----------
-    masks : list of (parameter, bool tensor) pairs
-        True marks a weight that is kept.
-    """
-
-    def __init__(self, masks: list[tuple[torch.nn.Parameter, Tensor]]):
-        self.parameters = [parameter for parameter, _ in masks]
-        self.removed = [~mask for _, mask in masks]
-        self.kept = [mask.to(parameter.dtype) for parameter, mask in masks]
-
-    @torch.no_grad()
-    def apply(self) -> None:
-        """Set removed weights to zero, whatever they hold now."""
-        for parameter, removed in zip(self.parameters, self.removed, strict=True):
-            parameter.masked_fill_(removed, 0.0)
-
-    def mask_gradients(self) -> None:
-        """Remove the gradients of removed weights, so that no search direction leaves the mask."""
-        grads = [parameter.grad for parameter in self.parameters]
-        present = [(g, k) for g, k in zip(grads, self.kept, strict=True) if g is not None]
-        if present:
-            torch._foreach_mul_([g for g, _ in present], [k for _, k in present])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .backprop import Chain
 from .batches import TensorBatches
-from .optimizer import MaskedWeights, fast_step
+from .losses import LossFunction
+from .masks import MaskedWeights
+from .optimizer import fast_step
 from .schedules import LearningRate
-
-LossFunction = Callable[[Tensor, Tensor | None], Callable[[Tensor], tuple[Tensor, Tensor]]]
 
 
 class Trainer:
@@ -44,7 +45,7 @@ class Trainer:
     ):
         self.module, self.loss, self.rate, self.masked = module, loss, rate, masked
         self.chain = Chain.of(module, generator)
-        self.optimizer, self.step = optimizer, fast_step(optimizer)
+        self.optimizer, self.step = optimizer, self._keeping_masks(fast_step(optimizer))
 
     def epoch(self, batches: TensorBatches) -> float:
         """Train on every batch once and return the mean loss."""
@@ -55,14 +56,13 @@ class Trainer:
         for X, y, weights in batches.tensors():
             value = write_gradients(X, self.loss(y, weights))
             self.rate.step()
-            if self.masked is not None:
-                self.masked.mask_gradients()
             self.step()
-            if self.masked is not None:
-                self.masked.apply()
             total += value * len(X)
             n_samples += len(X)
         return _mean(total, n_samples, batches)
+
+    def _keeping_masks(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        return step if self.masked is None else self.masked.stepping(step)
 
     def _respect_frozen(self) -> None:
         """Leave parameters alone that a callback has frozen since the phase began."""
@@ -70,7 +70,7 @@ class Trainer:
         if frozen and (self.chain is not None or any(p.grad is not None for p in frozen)):
             for parameter in frozen:
                 parameter.grad = None
-            self.chain, self.step = None, self.optimizer.step
+            self.chain, self.step = None, self._keeping_masks(self.optimizer.step)
 
     @torch.no_grad()
     def _written_out(self, X, loss) -> Tensor:

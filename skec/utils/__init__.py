@@ -1,1 +1,27 @@
 """Helpers that every stage uses."""
+
+from . import least_squares, private
+from .lamp import lamp_scores
+from .registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
+from .samples import Samples
+from .sentinels import NOT_GIVEN, NotGiven, given
+from .validation import check_choice, check_count, check_number, check_probes, check_ratio
+
+__all__ = [
+    "FOR_UNITS",
+    "FOR_WEIGHTS",
+    "NOT_GIVEN",
+    "NotGiven",
+    "Registered",
+    "Registry",
+    "Samples",
+    "check_choice",
+    "check_count",
+    "check_number",
+    "check_probes",
+    "check_ratio",
+    "given",
+    "lamp_scores",
+    "least_squares",
+    "private",
+]

@@ -7,88 +7,90 @@ import torch
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from ..calibration.statistics import DenseFit
-
 _BLOCK = 64  # eliminations between two clean-ups
 
 
-def solve(fit: DenseFit, kept: Tensor, weight: Tensor, damping: float) -> Tensor:
-    """Weights of the best fit by some units, with an intercept.
+def solve(covariance: Tensor, cross: Tensor, weight: Tensor, damping: float) -> Tensor:
+    """Weights of the best fit of targets by some units, with an intercept.
 
-    ``min_θ E‖z − [h_K, 1] θ‖² + λ‖θ − W_K‖²``, with ``λ`` the damping times the mean variance of
-    the kept units.
+    ``min_θ E‖z − [h, 1] θ‖² + λ‖θ − W‖²``, with ``λ`` the damping times the mean variance of the
+    units.
 
     Parameters
     ----------
-    fit : DenseFit
-    kept : bool tensor of shape (n_units,)
+    covariance : float64 tensor of shape (n_units, n_units)
+        ``Cov[h]``.
+    cross : float64 tensor of shape (n_units, n_next)
+        ``Cov[h, z]``.
     weight : float64 tensor of shape (n_next, n_units)
-        ``W``, what the ridge pulls to.
+        ``W``, towards which the ridge pulls.
     damping : float
 
     Returns
     -------
-    float64 tensor of shape (n_next, n_kept)
+    float64 tensor of shape (n_next, n_units)
     """
-    covariance, cross = _damped(fit, kept, weight, damping)
+    covariance, cross = _damped(covariance, cross, weight, damping)
     return torch.cholesky_solve(cross, _factor(covariance)).t()
 
 
 def eliminate(
-    fit: DenseFit, kept: Tensor, weight: Tensor, damping: float, metric: Tensor, block: int = 1
+    covariance: Tensor,
+    cross: Tensor,
+    weight: Tensor,
+    damping: float,
+    metric: Tensor,
+    block: int = 1,
 ) -> Tensor:
-    """What each unit's going adds to the squared error, if units go one by one, cheapest first.
+    """What the removal of each unit adds to the squared error, in a backward elimination.
 
-    With ``P`` the inverse of the damped covariance, ``θ`` the fit and ``M = θ G θᵀ``, the next unit
-    to go is the one of the least ``tr(P_jj⁻¹ M_jj)``. Then ``θ ← θ − P_·j P_jj⁻¹ θ_j`` and
-    ``P ← P − P_·j P_jj⁻¹ P_j·``. With n units, a column each, all n eliminations together take
-    ``O(n³)``.
+    The units are removed one by one, the one that adds least first. With ``P`` the inverse of the
+    damped covariance, ``θ`` the fit and ``M = θ G θᵀ``, that is the unit of the least
+    ``tr(P_jj⁻¹ M_jj)``. Then ``θ ← θ − P_·j P_jj⁻¹ θ_j`` and ``P ← P − P_·j P_jj⁻¹ P_j·``. With n
+    units of one column each, all n eliminations together take ``O(n³)``.
 
     Parameters
     ----------
-    fit, weight, damping
+    covariance, cross, weight, damping
         As in :func:`solve`.
-    kept : bool tensor of shape (n_units,)
     metric : float64 tensor of shape (n_next, n_next)
-        ``G``: the error of a change ``δz`` of the next layer's pre-activations is ``δzᵀ G δz``.
+        ``G``: the error of a change ``δz`` of the targets is ``δzᵀ G δz``.
     block : int, default=1
-        Number of columns of ``weight``, one after the other, that belong to each unit.
+        Number of consecutive columns that belong to each unit.
 
     Returns
     -------
     float64 tensor of shape (n_units,)
-        Increasing in the order of the eliminations; zero for units that are not kept. A unit that
-        is cheap only because another one went before shares the costs of both with it.
+        Increasing in the order of the eliminations. A unit that is cheap only because another one
+        was removed before shares the costs of both with it.
     """
-    covariance, cross = _damped(fit, kept.repeat_interleave(block), weight, damping)
+    covariance, cross = _damped(covariance, cross, weight, damping)
     inverse = torch.cholesky_inverse(_factor(covariance))
     theta = inverse @ cross
-    left = _Left(torch.nonzero(kept).flatten(), inverse, theta @ metric @ theta.t(), block)
+    units = torch.arange(len(covariance) // block, device=covariance.device)
+    left = _Remaining(units, inverse, theta @ metric @ theta.t(), block)
     sequence, costs = [], []
     while len(left.units):
         for _ in range(min(_BLOCK, len(left.units))):
             unit, cost = left.eliminate()
             sequence.append(unit)
             costs.append(cost)
-        left.clean_up()
-    scores = weight.new_zeros(len(kept))
+        left = left.cleaned()
+    scores = covariance.new_zeros(len(units))
     scores[sequence] = torch.from_numpy(increasing(np.array(costs))).to(scores)
     return scores
 
 
-class _Left:
-    """The units that are left, with ``P`` and ``M`` of the fit by them.
+class _Remaining:
+    """The units that remain, with ``P`` and ``M`` of the fit by them.
 
-    The matrices themselves are brought up to date by ``clean_up`` alone, for many eliminations in
-    one product: until then ``P − C Cᵀ`` and ``M − C Vᵀ − V Cᵀ + C S Cᵀ`` are meant, with a column
-    of C and V for each column that went. Only the blocks on the diagonals are always up to date.
+    The matrices themselves are updated by ``cleaned`` only, for many eliminations in one product.
+    Until then they stand for ``P − C Cᵀ`` and ``M − C Vᵀ − V Cᵀ + C S Cᵀ``, with a column of C and
+    V for each removed column. The blocks on the diagonals are always up to date.
     """
 
     def __init__(self, units: Tensor, P: Tensor, M: Tensor, block: int):
         self.block = block
-        self._begin(units, P, M)
-
-    def _begin(self, units: Tensor, P: Tensor, M: Tensor) -> None:
         self.units, self.P, self.M = units, P, M
         self.P_diagonal, self.M_diagonal = (self._diagonal(matrix) for matrix in (P, M))
         self.gone = torch.zeros_like(units, dtype=torch.bool)
@@ -130,15 +132,15 @@ class _Left:
         self.n_gone += 1
         return int(self.units[j]), max(float(cost), 0.0)
 
-    def clean_up(self) -> None:
-        """Bring the matrices of the units that are left up to date."""
+    def cleaned(self) -> _Remaining:
+        """The units that remain now, with matrices that are up to date."""
         columns = (~self.gone).repeat_interleave(self.block)
         past = slice(0, self.n_gone * self.block)
         C, V, CS = (matrix[columns, past] for matrix in (self.C, self.V, self.CS))
         crossed = C @ V.t()
         P = self.P[columns][:, columns] - C @ C.t()
         M = self.M[columns][:, columns] - crossed - crossed.t() + CS @ C.t()
-        self._begin(self.units[~self.gone], P, M)
+        return _Remaining(self.units[~self.gone], P, M, self.block)
 
 
 def _over(matrix: Tensor, factor: Tensor) -> Tensor:
@@ -165,14 +167,13 @@ def increasing(costs: np.ndarray) -> np.ndarray:
     return levels
 
 
-def _damped(fit: DenseFit, kept: Tensor, weight: Tensor, damping: float):
-    """Covariance of the kept units and right-hand side, with the ridge in both."""
-    covariance = fit.input_scatter[kept][:, kept] / fit.total_weight
+def _damped(covariance: Tensor, cross: Tensor, weight: Tensor, damping: float):
+    """Covariance and right-hand side with the ridge in both."""
     variance = covariance.diagonal()
     ridge = damping * variance.mean().clamp_min(torch.finfo(torch.float32).tiny)
-    variance += ridge
-    cross = fit.target_scatter[kept] / fit.total_weight + ridge * weight[:, kept].t()
-    return covariance, cross
+    damped = covariance.clone()
+    damped.diagonal().add_(ridge)
+    return damped, cross + ridge * weight.t()
 
 
 def _factor(covariance: Tensor) -> Tensor:

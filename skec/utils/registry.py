@@ -77,7 +77,7 @@ class Registry(dict[str, Any]):
                 )
             return value
         if not isinstance(value, str) or value not in self:
-            raise ValueError(self._unknown(value))
+            raise self.unknown(value)
         parameters = {} if parameters is None else parameters
         known = list(inspect.signature(self[value]).parameters)
         if not isinstance(parameters, Mapping) or not set(parameters) <= set(known):
@@ -87,15 +87,15 @@ class Registry(dict[str, Any]):
             )
         return self[value](**parameters)
 
-    def _unknown(self, value: Any) -> str:
-        hint = ""
+    def unknown(self, value: Any, hint: str = "") -> ValueError:
+        """The error for a value that stands for nothing; ``hint`` says where it is known."""
         for registry, text in self.elsewhere:
             if isinstance(value, str) and value in registry:
-                hint = f" {text}"
+                hint = text
         package = self.kind.__module__.rpartition(".")[0]
-        return (
-            f"{self.what}={value!r} is unknown{hint}. Choose {self.also}one of {sorted(self)}, or "
-            f"pass an instance of {package}.{self.kind.__name__}."
+        return ValueError(
+            f"{self.what}={value!r} is unknown{' ' if hint else ''}{hint}. Choose {self.also}one "
+            f"of {sorted(self)}, or pass an instance of {package}.{self.kind.__name__}."
         )
 
 

@@ -3,54 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
 
-from ..allocation.scopes import SCOPES, n_of_m
 
-
-def check_ratio(ratio, name: str = "pruning_ratio") -> None:
+def check_ratio(ratio: Any, name: str = "pruning_ratio") -> None:
     """Raise unless a pruning ratio is in [0, 1)."""
     if not isinstance(ratio, Real) or isinstance(ratio, bool) or not 0 <= ratio < 1:
         raise ValueError(f"{name} must be the fraction to remove, in [0, 1); got {ratio!r}.")
 
 
-def check_scope(scope, names: Sequence[str] | None = None, scopes: Sequence[str] = SCOPES) -> None:
-    """Raise unless a scope is known, or maps layer names to ratios.
-
-    Without ``names`` those of a mapping are not looked at; ``scopes`` are those that are allowed.
-    """
-    if not isinstance(scope, Mapping):
-        of_weights = scopes is SCOPES
-        if scope in scopes or (of_weights and isinstance(scope, str) and n_of_m(scope)):
-            return
-        if not of_weights and (scope in SCOPES or (isinstance(scope, str) and n_of_m(scope))):
-            raise ValueError(
-                f"scope={scope!r} is for single weights. With granularity='neuron' choose one of "
-                f"{sorted(scopes)}, or a dict of ratios per hidden layer."
-            )
-        pattern = " a pattern such as '2:4'," if of_weights else ""
-        raise ValueError(
-            f"scope={scope!r} is unknown. Choose 'auto', one of {sorted(scopes)},{pattern} or a "
-            f"dict of ratios per layer."
-        )
-    unknown = [name for name in scope if names is not None and name not in names]
-    if unknown:
-        raise ValueError(
-            f"scope names layers {unknown} that cannot be pruned. The prunable layers are "
-            f"{list(names)}."
-        )
-    for name, ratio in scope.items():
-        check_ratio(ratio, f"scope[{name!r}]")
-
-
-def check_choice(name: str, value, choices) -> None:
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise unless a value is one of the choices."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}={value!r} is unknown. Choose one of {sorted(choices)}.")
 
 
-def check_count(name: str, value, least: int = 1, also: str = "") -> None:
+def check_count(name: str, value: Any, least: int = 1, also: str = "") -> None:
     """Raise unless a value is an integer of at least ``least``.
 
     ``also`` names what else the argument takes, for the message.
@@ -61,7 +31,7 @@ def check_count(name: str, value, least: int = 1, also: str = "") -> None:
         raise ValueError(f"{name} must be a {kind} integer{or_also}; got {value!r}.")
 
 
-def check_number(name: str, value, zero: bool = False) -> None:
+def check_number(name: str, value: Any, zero: bool = False) -> None:
     """Raise unless a value is a positive, finite number, or zero where that is allowed."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not 0 <= value < math.inf or (value == 0 and not zero):
@@ -69,7 +39,7 @@ def check_number(name: str, value, zero: bool = False) -> None:
         raise ValueError(f"{name} must be a {kind} number; got {value!r}.")
 
 
-def check_probes(n_probes) -> None:
+def check_probes(n_probes: Any) -> None:
     """Raise unless a number of probes is one, or stands for one."""
     if n_probes is None or (isinstance(n_probes, str) and n_probes == "auto"):
         return

@@ -8,15 +8,14 @@ from hypothesis import strategies as st
 
 from skec.allocation import (
     SCOPES,
+    PatternScope,
     allocate,
-    allocate_ratios,
     allocate_units,
     erdos_renyi_counts,
-    n_of_m,
     n_removed_units,
     split_count,
 )
-from skec.criteria.lamp import lamp_scores
+from skec.utils import lamp_scores
 
 seeds = st.integers(0, 2**31 - 1)
 ratios = st.floats(0, 1, exclude_max=True)
@@ -42,7 +41,7 @@ def removed(masks):
 
 
 class TestAllocate:
-    @given(shapes=shapes, ratio=ratios, scope=st.sampled_from(SCOPES), seed=seeds)
+    @given(shapes=shapes, ratio=ratios, scope=st.sampled_from(sorted(SCOPES)), seed=seeds)
     def test_the_number_removed_is_the_ratio_rounded(self, shapes, ratio, scope, seed):
         scores = random_scores(shapes, seed)
         masks = allocate(scores, ratio, scope, scores)
@@ -51,14 +50,16 @@ class TestAllocate:
         }
         assert removed(masks) == round(ratio * count(scores))
 
-    @given(shapes=shapes, ratio=st.floats(0.4, 0.99), scope=st.sampled_from(SCOPES), seed=seeds)
+    @given(
+        shapes=shapes, ratio=st.floats(0.4, 0.99), scope=st.sampled_from(sorted(SCOPES)), seed=seeds
+    )
     def test_no_layer_is_emptied_while_another_can_give(self, shapes, ratio, scope, seed):
         scores = random_scores(shapes, seed, n_values=3)
         masks = allocate(scores, ratio, scope, scores)
         if count(scores) - removed(masks) >= len(shapes):
             assert all(mask.any() for mask in masks.values())
 
-    @pytest.mark.parametrize("scope", SCOPES)
+    @pytest.mark.parametrize("scope", sorted(SCOPES))
     def test_the_first_layer_is_not_emptied_before_the_last(self, scope):
         scores = random_scores([(8, 4), (8, 8), (1, 8)], 0)
         masks = allocate(scores, 0.95, scope, scores)
@@ -102,7 +103,7 @@ class TestAllocate:
         for mask in allocate(random_scores(shapes, seed), ratio, "layer").values():
             assert abs(int((~mask).sum()) - ratio * mask.numel()) <= 1.5
 
-    @given(shapes=shapes, scope=st.sampled_from(SCOPES), seed=seeds)
+    @given(shapes=shapes, scope=st.sampled_from(sorted(SCOPES)), seed=seeds)
     def test_what_went_stays_away(self, shapes, scope, seed):
         gone = {name: torch.zeros(shape) for name, shape in zip("abcd", shapes, strict=False)}
         before = {name: torch.ones_like(score, dtype=torch.bool) for name, score in gone.items()}
@@ -125,7 +126,7 @@ class TestAllocate:
         second = allocate(ranked, 11 / 140, "layer")
         assert all((second[name] <= first[name]).all() for name in first)
 
-    @given(shapes=shapes, ratio=ratios, scope=st.sampled_from(SCOPES))
+    @given(shapes=shapes, ratio=ratios, scope=st.sampled_from(sorted(SCOPES)))
     def test_ties_are_decided_by_position(self, shapes, ratio, scope):
         scores = {str(i): torch.ones(shape) for i, shape in enumerate(shapes)}
         first, again = (allocate(scores, ratio, scope, scores) for _ in range(2))
@@ -134,7 +135,7 @@ class TestAllocate:
             kept = first["0"].flatten()
             assert torch.equal(kept, kept.sort().values)
 
-    @pytest.mark.parametrize("scope", SCOPES)
+    @pytest.mark.parametrize("scope", sorted(SCOPES))
     def test_leaves_the_scores_as_they_were(self, scope):
         scores = random_scores([(3, 4)], 0)
         before = scores["layer_0"].clone()
@@ -235,7 +236,7 @@ class TestGroups:
             ((_, scores),) = random_scores([(3, n_in)], seed + step).items()
             ratio = (1 - n / m) * step / n_steps
             ranked = {"a": scores.masked_fill(~before, -torch.inf)}
-            mask = allocate(ranked, ratio, f"{n}:{m}")["a"]
+            mask = PatternScope(n, m).allocate(ranked, 0.0, reached=lambda _: ratio)["a"]
             assert (mask <= before).all()
             for kept in self.groups(mask, m):
                 assert (kept.sum(1) >= min(n, kept.shape[1])).all()
@@ -245,20 +246,23 @@ class TestGroups:
 
     def test_stages_remove_some_in_each_group(self):
         scores = random_scores([(3, 16)], 0)
+
+        def after(ratio):
+            return PatternScope(2, 8).allocate(scores, 0.0, reached=lambda _: ratio)["layer_0"]
+
         counts = [
-            [int(group.sum()) for group in self.groups(allocate(scores, r, "2:8")["layer_0"], 8)]
-            for r in (0.0, 0.25, 0.5, 0.75)
+            [int(group.sum()) for group in self.groups(after(r), 8)] for r in (0.0, 0.25, 0.5, 0.75)
         ]
         assert counts == [[24, 24], [18, 18], [12, 12], [6, 6]]
 
     @pytest.mark.parametrize("scope", ["4:2", "0:4", "2:2", "0:0"])
     def test_patterns_that_keep_none_or_all_are_named(self, scope):
         with pytest.raises(ValueError, match=f"scope='{scope}' must keep at least one .*'2:4'"):
-            n_of_m(scope)
+            PatternScope.parse(scope)
 
     @pytest.mark.parametrize("scope", ["a:b", "2:", ":4", "2", "-1:4", "2:4:8", "2.0:4", "global"])
     def test_other_strings_are_no_patterns(self, scope):
-        assert n_of_m(scope) is None
+        assert PatternScope.parse(scope) is None
 
 
 class TestAllocateRatios:
@@ -266,7 +270,7 @@ class TestAllocateRatios:
     def test_each_layer_has_its_ratio(self, shapes, drawn, seed):
         scores = random_scores(shapes, seed)
         given_ratios = dict(zip(list(scores)[1:], drawn, strict=False))
-        masks = allocate_ratios(scores, given_ratios)
+        masks = allocate(scores, 0.0, given_ratios)
         assert list(masks) == list(scores)
         for name, mask in masks.items():
             n = mask.numel()
@@ -375,11 +379,11 @@ class TestAllocateUnits:
             assert all(kept.any() for kept in masks.values())
             before = masks
 
-    @given(sizes=sizes, ratio=ratios, seed=seeds, scope=st.sampled_from(["layer", "global"]))
-    def test_a_mapping_takes_the_place_of_the_scope(self, sizes, ratio, seed, scope):
+    @given(sizes=sizes, ratio=ratios, seed=seeds)
+    def test_a_mapping_takes_the_place_of_the_ratio(self, sizes, ratio, seed):
         scores = unit_scores(sizes, seed)
         first, *others = scores
-        masks = allocate_units(scores, {first: ratio}, scope)
+        masks = allocate_units(scores, 0.9, {first: ratio})
         assert torch.equal(masks[first], allocate_units({first: scores[first]}, ratio)[first])
         assert all(masks[name].all() for name in others)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from skec.calibration import CalibrationData, collect, identity_metric, match_targets
+from skec.calibration import calibration_samples, collect, identity_metric
 from skec.calibration.statistics import (
     DenseFit,
     InputMoments,
@@ -15,7 +15,7 @@ from skec.calibration.statistics import (
     SensitivityMoments,
     merge,
 )
-from skec.networks import prunable_layers
+from skec.networks import match_targets, prunable_layers
 
 
 def network(dtype=torch.float64):
@@ -31,10 +31,12 @@ def samples(n=23):
 
 
 def measure(module, X, y=None, weights=None, batch_size=512, **kwargs):
-    data = CalibrationData.of(module, X, y, weights, batch_size)
+    data = calibration_samples(module, X, y, weights)
     statistics = [SensitivityMoments] + ([] if y is None else [LossGradient])
     kwargs = {"metric": identity_metric, "loss": nn.MSELoss()} | kwargs
-    return collect(module, prunable_layers(module), data, statistics, **kwargs)
+    return collect(
+        module, prunable_layers(module), data, statistics, batch_size=batch_size, **kwargs
+    )
 
 
 def assert_same(left, right):
@@ -50,15 +52,15 @@ def assert_same(left, right):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-13)
 
 
-class TestCalibrationData:
+class TestCalibrationSamples:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize(
         "convert", [np.asarray, torch.as_tensor, list, np.asfortranarray, lambda X: X[::-1]]
     )
     def test_takes_arrays_and_tensors_in_the_dtype_of_the_network(self, dtype, convert):
         X = np.arange(12, dtype=np.int16).reshape(4, 3)
-        data = CalibrationData.of(network(dtype), convert(X), convert(X), convert(X[:, 0]))
-        assert data.X.dtype == data.weights.dtype == dtype
+        data = calibration_samples(network(dtype), convert(X), convert(X), convert(X[:, 0]))
+        assert data.X.dtype == data.sample_weight.dtype == dtype
         assert np.array_equal(data.X.numpy(), np.asarray(convert(X)))
         assert np.array_equal(data.y.numpy(), np.asarray(convert(X)))
         assert not data.y.is_floating_point()
@@ -66,39 +68,38 @@ class TestCalibrationData:
     @pytest.mark.parametrize("batch_size", [1, 4, 10, 99])
     def test_batches_are_the_rows_in_their_order(self, batch_size):
         X, y, w = samples(10)
-        data = CalibrationData.of(network(), X, y, w, batch_size)
-        batches = list(data)
+        batches = list(calibration_samples(network(), X, y, w).batches(batch_size))
         assert all(len(batch[0]) == batch_size for batch in batches[:-1])
         for whole, parts in zip((X, y, w), zip(*batches, strict=True), strict=True):
             assert torch.equal(torch.cat(parts), whole)
-        assert all(y is None and w is None for _, y, w in CalibrationData.of(network(), X))
+        batches = calibration_samples(network(), X).batches(batch_size)
+        assert all(y is None and w is None for _, y, w in batches)
 
     @pytest.mark.parametrize("rows", [slice(2, 5), torch.tensor([4, 0, 4])])
     def test_take(self, rows):
         X, y, w = samples(10)
-        part = CalibrationData.of(network(), X, y, w, batch_size=7).take(rows)
+        part = calibration_samples(network(), X, y, w).take(rows)
         assert torch.equal(part.X, X[rows])
         assert torch.equal(part.y, y[rows])
-        assert torch.equal(part.weights, w[rows])
-        assert part.batch_size == 7
+        assert torch.equal(part.sample_weight, w[rows])
 
     @pytest.mark.parametrize("seed", [0, 1])
     def test_sample_draws_whole_rows_without_replacement(self, seed):
         X, y, w = samples(30)
-        data = CalibrationData.of(network(), X, y, w)
-        part = data.sample(12, seed)
+        data = calibration_samples(network(), X, y, w)
+        part = data.draw(12, seed)
         rows = [int(torch.nonzero((row == X).all(1))) for row in part.X]
         assert len(set(rows)) == 12
         assert rows != list(range(12))
         assert torch.equal(part.y, y[rows])
-        assert torch.equal(part.weights, w[rows])
-        assert torch.equal(data.sample(12, seed).X, part.X)
-        assert not torch.equal(data.sample(12, seed + 2).X, part.X)
+        assert torch.equal(part.sample_weight, w[rows])
+        assert torch.equal(data.draw(12, seed).X, part.X)
+        assert not torch.equal(data.draw(12, seed + 2).X, part.X)
 
     @pytest.mark.parametrize("n_samples", [None, 10, 11])
     def test_sample_takes_all_if_there_are_no_more(self, n_samples):
         X, y, w = samples(10)
-        assert torch.equal(CalibrationData.of(network(), X, y, w).sample(n_samples, 0).X, X)
+        assert torch.equal(calibration_samples(network(), X, y, w).draw(n_samples, 0).X, X)
 
     @pytest.mark.parametrize(
         ("name", "change", "error", "message"),
@@ -131,11 +132,11 @@ class TestCalibrationData:
         arguments = {"X": np.ones((6, 3)), "y": np.ones((6, 2)), "sample_weight": np.ones(6)}
         arguments[name] = change(arguments[name])
         with pytest.raises(error, match=message):
-            CalibrationData.of(network(), **arguments)
+            calibration_samples(network(), **arguments)
 
     def test_numbers_too_large_for_the_network_are_found_in_the_data(self):
         with pytest.raises(ValueError, match=r"^X contains NaN or infinity"):
-            CalibrationData.of(network(torch.float32), np.full((4, 3), 1e39))
+            calibration_samples(network(torch.float32), np.full((4, 3), 1e39))
 
 
 class TestCollect:
@@ -214,9 +215,10 @@ UNITS = [InputMoments, SensitivityMatrix, DenseFit]
 
 class TestCollectForUnits:
     def collect(self, module, X, weights=None, batch_size=512, dense=None):
-        data = CalibrationData.of(module, X, None, weights, batch_size)
+        data = calibration_samples(module, X, None, weights)
         layers, dense = prunable_layers(module), network() if dense is None else dense
-        return collect(module, layers, data, UNITS, metric=identity_metric, dense=dense)
+        settings = {"metric": identity_metric, "dense": dense, "batch_size": batch_size}
+        return collect(module, layers, data, UNITS, **settings)
 
     def numbers(self, found):
         return [

@@ -21,6 +21,8 @@ seeds = st.integers(0, 2**31 - 1)
 METRICS = OUTPUT_METRICS | {"bernoulli": bernoulli_metric, "poisson": poisson_metric}
 every_metric = pytest.mark.parametrize("name", sorted(METRICS))
 
+TWO_TENSORS = [torch.zeros(5, 2), torch.zeros(5, 3)]
+
 
 def drawn(seed, n_outputs=3):
     generator = torch.Generator().manual_seed(seed)
@@ -138,7 +140,7 @@ class OwnLoss(nn.Module):
 )
 def test_the_metric_follows_the_loss(loss, auto, fisher):
     assert metric_for("auto", loss) is auto
-    assert metric_for("auto", loss, n_tensors=2) is identity_metric
+    assert metric_for("auto", loss, TWO_TENSORS) is identity_metric
     assert metric_for("fisher", loss) is fisher
     assert metric_for("identity", loss) is identity_metric
 
@@ -160,7 +162,7 @@ def test_losses_without_a_known_distribution_have_the_identity_alone(loss):
 
 def test_several_tensors_have_no_fisher_metric():
     with pytest.raises(ValueError, match=r"output_metric='fisher' .* returns 2 tensors"):
-        metric_for("fisher", nn.CrossEntropyLoss(), n_tensors=2)
+        metric_for("fisher", nn.CrossEntropyLoss(), TWO_TENSORS)
 
 
 @pytest.mark.parametrize(

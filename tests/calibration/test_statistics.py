@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from skec.calibration import CalibrationData, identity_metric
+from skec.calibration import identity_metric
 from skec.calibration.statistics import (
     ExactElimination,
     InputPower,
@@ -19,6 +19,7 @@ from skec.calibration.statistics import (
     SensitivityMoments,
     merge,
 )
+from skec.utils import Samples
 
 N_IN, N_OUT = 3, 2
 seeds = st.integers(0, 2**31 - 1)
@@ -383,7 +384,7 @@ class TestExactElimination:
 
     def test_of_a_linear_layer_is_the_variance_of_what_goes(self):
         layer, (inputs, _, weights) = nn.Linear(N_IN, N_OUT).double(), sample(20, 0)
-        data = CalibrationData(inputs, weights=weights)
+        data = Samples(inputs, sample_weight=weights)
         found = ExactElimination.measure(layer, {"": layer}, data, identity_metric)[""]
         weight = layer.weight.detach()
         mean = weights @ inputs / weights.sum()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from skec.calibration import OUTPUT_METRICS, CalibrationData, collect, identity_metric
+from skec.calibration import OUTPUT_METRICS, calibration_samples, collect, identity_metric
 from skec.calibration.statistics import (
     DenseFit,
     InputMean,
@@ -199,9 +199,10 @@ def measured(kinds, metric="identity", batch_size=7, weighted=True, dense=None):
     generator = torch.Generator().manual_seed(1)
     X = torch.randn(25, 4, generator=generator, dtype=torch.float64)
     w = torch.rand(25, generator=generator, dtype=torch.float64) + 0.1 if weighted else None
-    data = CalibrationData.of(module, X, None, w, batch_size)
+    data = calibration_samples(module, X, None, w)
     layers = {name: module.get_submodule(name) for name in ("0", "2", "4")}
-    found = collect(module, layers, data, kinds, metric=OUTPUT_METRICS[metric], dense=dense)
+    settings = {"metric": OUTPUT_METRICS[metric], "dense": dense, "batch_size": batch_size}
+    found = collect(module, layers, data, kinds, **settings)
     share = torch.full_like(X[:, 0], 1 / 25) if w is None else w / w.sum()
     return module, X, share, found
 
@@ -255,7 +256,7 @@ def test_where_the_outputs_do_not_depend_on_a_layer_its_matrix_is_zero():
             return self.used(x)
 
     module = Cut()
-    data = CalibrationData.of(module, torch.randn(5, 4))
+    data = calibration_samples(module, torch.randn(5, 4))
     layers = {"used": module.used, "looked_at": module.looked_at}
     found = collect(module, layers, data, [SensitivityMatrix], metric=identity_metric)
     assert not found["looked_at"][SensitivityMatrix].total.any()

@@ -415,14 +415,17 @@ class TestConjugateGradients:
         B, right = (torch.randn(shape, generator=generator).double() for shape in [(n, n), (n,)])
         A = B @ B.T + torch.eye(n)
         scale = torch.rand(n, generator=generator).double() + 0.5
-        found = conjugate_gradients(lambda v: A @ v, right, lambda v: v * scale, n + 3)
+        found, _ = conjugate_gradients(lambda v: A @ v, right, lambda v: v * scale, n + 3)
         torch.testing.assert_close(found, torch.linalg.solve(A, right), rtol=1e-6, atol=1e-8)
 
     def test_a_perfect_preconditioner_needs_one_step(self):
         A = torch.tensor([[2.0, 1.0], [1.0, 3.0]]).double()
         right = torch.tensor([3.0, 4.0]).double()
-        found = conjugate_gradients(lambda v: A @ v, right, lambda v: torch.linalg.solve(A, v), 1)
+        found, iterations = conjugate_gradients(
+            lambda v: A @ v, right, lambda v: torch.linalg.solve(A, v), 5
+        )
         torch.testing.assert_close(found, torch.ones(2).double())
+        assert iterations <= 2
 
     def test_each_step_lowers_the_quadratic(self):
         torch.manual_seed(0)
@@ -430,14 +433,17 @@ class TestConjugateGradients:
         A = B @ B.T
         values = []
         for iterations in range(12):
-            x = conjugate_gradients(lambda v: A @ v, right, lambda v: v, iterations)
+            x, done = conjugate_gradients(lambda v: A @ v, right, lambda v: v, iterations)
+            assert done == iterations
             values.append(float(x @ A @ x / 2 - right @ x))
         assert values[0] == 0
         assert all(b < a for a, b in pairwise(values))
 
     def test_stop_where_nothing_is_left_to_do(self):
         zero = torch.zeros(3)
-        assert torch.equal(conjugate_gradients(lambda v: v, zero, lambda v: v, 5), zero)
+        found, iterations = conjugate_gradients(lambda v: v, zero, lambda v: v, 5)
+        assert torch.equal(found, zero)
+        assert iterations == 0
 
 
 def test_exact_bias_adds_the_best_shift_of_each_removed_weight():

@@ -14,6 +14,7 @@ from skec.calibration.statistics import (
     ExactElimination,
     LayerBatch,
     LayerStatistics,
+    Need,
     SensitivityMoments,
     Statistic,
 )
@@ -175,7 +176,7 @@ class TestMethodsOfTheLoss:
 
     def test_a_statistic_of_the_user_gets_the_same_gradient(self):
         class SummedGradient(Statistic):
-            needs_loss_gradient = True
+            needs = Need.LOSS_GRADIENT
 
             def __init__(self, layer):
                 self.total = torch.zeros(layer.weight.shape, dtype=torch.float64)

@@ -268,7 +268,7 @@ class TestUnits:
     def test_of_chosen_layers(self):
         pruner = ECPruner(regressor(), granularity="neuron", layers=["hidden_1"]).fit(X, TARGET)
         assert list(pruner.scores_) == ["hidden_1"]
-        with pytest.raises(ValueError, match="'output' are the network's outputs, which stay"):
+        with pytest.raises(ValueError, match="'output' are the network's outputs"):
             ECPruner(regressor(), granularity="neuron", layers=["output"]).fit(X, TARGET)
 
     @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ class TestUnits:
         [
             ({"method": "magnitude"}, "it goes with granularity='weight'"),
             ({"method": "obd"}, "it goes with granularity='weight'"),
-            ({"scope": "row"}, "scope='row' is for single weights"),
+            ({"scope": "row"}, "scope='row' is unknown for whole units"),
             ({"granularity": "weight", "method": "l1"}, "it goes with granularity='neuron'"),
             ({"granularity": "channel"}, "granularity"),
         ],

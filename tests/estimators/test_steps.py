@@ -134,7 +134,7 @@ def test_each_step_draws_its_own_batches(case):
 
         def on_batch_begin(self, net, batch=None, **kwargs):
             first = batch[0]["X"] if isinstance(batch[0], dict) else batch[0]
-            self.seen = (*self.seen, (net._phase_, first[0].tolist()))
+            self.seen = (*self.seen, (net._phase.name, first[0].tolist()))
 
     order = Order()
     case.fit(callbacks=[("order", order)], **STEPS)
@@ -160,7 +160,7 @@ def test_sample_weights_reach_the_training_between_the_steps(case):
 def test_a_failure_between_the_steps_leaves_the_former_network(case, assert_same_weights):
     class Fails(Callback):
         def on_epoch_begin(self, net, **kwargs):
-            if getattr(net, "_phase_", "") == "refit" and self.armed:
+            if net._phase.name == "refit" and self.armed:
                 raise RuntimeError("between")
 
         armed = False
@@ -204,7 +204,7 @@ def test_parameters_of_methods_reach_the_function(case):
     estimator = case.fit(**SURGEON, n_steps=2)
     data = estimator._calibration_
     expected = prune(
-        estimator.dense_module_, data.X, data.y, loss=estimator._pruning_loss(), n_steps=2,
+        estimator.dense_module_, data.X, data.y, loss=estimator.criterion_, n_steps=2,
         pruning_ratio=0.5, **{k: v for k, v in SURGEON.items() if k != "refit_strategy"},
     )  # fmt: skip
     for name, value in expected.module.state_dict().items():

@@ -516,7 +516,7 @@ class TestAfterStep:
     def test_is_called_between_the_steps(self, n_steps):
         _, seen = step_by_step(n_steps=n_steps)
         assert len(seen) == n_steps - 1
-        assert len({id(module) for _, _, module in seen}) <= 1
+        assert len({id(module) for _, _, module in seen}) == n_steps - 1
 
     def test_sees_the_network_as_it_is_then(self):
         result, seen = step_by_step(schedule="linear")
@@ -525,7 +525,7 @@ class TestAfterStep:
             for name, mask in masks.items():
                 assert torch.equal(module.get_submodule(name).weight != 0, mask)
                 assert (result.masks[name] <= mask).all()
-            assert original is result.module
+            assert_equal(original.state_dict(), module.state_dict())  # later steps leave it alone
 
     def test_that_does_nothing_changes_nothing(self):
         found, _ = step_by_step()
@@ -705,7 +705,7 @@ class TestWarnings:
         module = mlp(4, 3, 2)
         with torch.no_grad():
             module[2].weight[1] = 1e-3
-        message = r"Outputs \[1\] no longer depend on the inputs. Lower pruning_ratio, take scope="
+        message = r"Outputs \[1\] no longer depend on the inputs. Lower pruning_ratio, use scope="
         with pytest.warns(PruningWarning, match=message) as record:
             result = prune(module, pruning_ratio=0.5, method="magnitude")
         assert record[0].filename == __file__
@@ -773,7 +773,7 @@ class TestErrors:
         ("arguments", "message"),
         [
             ({"method": "ecc"}, r"method='ecc' is unknown. Choose one of \['ec', "),
-            ({"scope": "rows"}, r"scope='rows' is unknown. .*'auto', one of \['erdos_renyi', "),
+            ({"scope": "rows"}, r"scope='rows' is unknown. .*'auto', .*one of \['erdos_renyi', "),
             ({"scope": None}, "scope=None is unknown"),
             ({"schedule": "exponential"}, r"schedule='exponential' .*\['cubic', 'geometric'"),
             ({"output_metric": "l2"}, r"output_metric='l2' is unknown. .*'auto', 'fisher'"),

@@ -452,16 +452,16 @@ class TestErrors:
                 {"method": "elimination", "method_params": {"ridge": 1}},
                 r"method_params=\{'ridge': 1\}.*'elimination'.*\['damping'\]",
             ),
-            ({"scope": "row"}, r"scope='row' is for single weights.*\['global', 'layer'\]"),
-            ({"scope": "2:4"}, r"scope='2:4' is for single weights.*\['global', 'layer'\]"),
-            ({"scope": "lamp"}, "scope='lamp' is for single weights"),
+            ({"scope": "row"}, r"scope='row' is unknown for whole units.*\['global', 'layer'\]"),
+            ({"scope": "2:4"}, r"scope='2:4' is unknown for whole units.*\['global', 'layer'\]"),
+            ({"scope": "lamp"}, "scope='lamp' is unknown for whole units"),
             ({"scope": "rows"}, r"scope='rows' is unknown.*\['global', 'layer'\]"),
             ({"scope": {"9": 0.5}}, r"scope names layers \['9'\].*\['0', '2'\]"),
             ({"scope": {"4": 0.5}}, r"scope names layers \['4'\].*\['0', '2'\]"),
             ({"scope": {"0": 1.0}}, r"scope\['0'\] .* in \[0, 1\); got 1.0"),
             ({"layers": ["0"], "scope": {"2": 0.5}}, r"scope names layers \['2'\]"),
             ({"layers": ["4"]}, r"layers=\['4'\].*'4' are the network's outputs.*\['0', '2'\]"),
-            ({"layers": ["0", "4"]}, "the network's outputs, which stay"),
+            ({"layers": ["0", "4"]}, "the network's outputs, which are never removed"),
             ({"layers": ["9"]}, r"layers=\['9'\].*\['0', '2', '4'\]"),
             ({"layers": []}, r"layers=\[\] names no prunable layer"),
             ({"X": None}, r"got X=None\. Pass X, or use method='l2' with compensation='lbyl'"),
@@ -517,7 +517,7 @@ class TestErrors:
 
     def test_of_a_forecast_at_a_scope_for_weights(self):
         result = prune(network(), samples(), **NEURON)
-        with pytest.raises(ValueError, match="scope='row' is for single weights"):
+        with pytest.raises(ValueError, match="scope='row' is unknown for whole units"):
             result.forecast(0.5, "row")
         with pytest.raises(ValueError, match=r"scope names layers \['4'\]"):
             result.forecast(0.5, {"4": 0.5})

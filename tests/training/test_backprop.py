@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from skec import compact
-from skec.networks import ACTIVATIONS, MLP, InputColumns
-from skec.training import Chain, loss_with_gradient, weighted_loss
+from skec.networks import ACTIVATIONS, MLP, InputColumns, weighted_loss
+from skec.training import Chain, loss_with_gradient
 from skec.training.backprop import _ACTIVATIONS
 
 KINDS = [*_ACTIVATIONS, *(set(ACTIVATIONS.values()) - {*_ACTIVATIONS, nn.Identity})]

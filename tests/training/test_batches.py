@@ -4,14 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from skec.training import TensorBatches, TensorDataset
+from skec.training import TensorBatches
+from skec.utils import Samples
 
 n_samples, sizes = st.integers(1, 40), st.integers(1, 50)
 
 
 def dataset(n, targets=True, weights=True):
     rows = torch.arange(n, dtype=torch.float32)
-    return TensorDataset(
+    return Samples(
         torch.stack([rows, rows + 0.5], 1),
         rows[:, None] * 10 if targets else None,
         rows * 100 if weights else None,

@@ -10,11 +10,11 @@ from skec.training import (
     LearningRate,
     MaskedWeights,
     TensorBatches,
-    TensorDataset,
     Trainer,
     loss_with_gradient,
     mean_loss,
 )
+from skec.utils import Samples
 
 
 def network(**kwargs):
@@ -27,7 +27,7 @@ def samples(n=50, weighted=False):
     X = torch.randn(n, 3, generator=generator, dtype=torch.float64)
     y = X[:, :1] * X[:, 1:2]
     w = torch.rand(n, generator=generator, dtype=torch.float64) + 0.5 if weighted else None
-    return TensorDataset(X, y, w)
+    return Samples(X, y, w)
 
 
 class Wrapped(nn.Module):

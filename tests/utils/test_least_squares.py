@@ -6,9 +6,21 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skec.calibration.statistics import DenseFit, LayerBatch
-from skec.utils.least_squares import eliminate, solve
+from skec.utils import least_squares
 
 seeds = st.integers(0, 10_000)
+
+
+def solve(fit, kept, weight, damping):
+    return least_squares.solve(*fit.equations(kept), weight[:, kept], damping)
+
+
+def eliminate(fit, kept, weight, damping, metric):
+    """Scores of all units; zero for those that are not kept."""
+    scores = torch.zeros(len(kept), dtype=torch.float64)
+    covariance, cross = fit.equations(kept)
+    scores[kept] = least_squares.eliminate(covariance, cross, weight[:, kept], damping, metric)
+    return scores
 
 
 class Problem:

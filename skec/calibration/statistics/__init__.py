@@ -4,18 +4,27 @@ Every statistic is a sum over samples: it takes data in batches, and two of them
 different data merge into the one that saw both. Sums are kept in float64.
 """
 
-from ._base import LayerBatch, LayerStatistics, NetworkStatistic, Statistic, merge
+from ._base import (
+    BACKWARD,
+    LayerBatch,
+    LayerStatistics,
+    Need,
+    NetworkStatistic,
+    Statistic,
+    merge,
+)
 from ._convolutions import SharedInputPower, SharedWeightMoments
 from ._exact import ExactElimination
 from ._gradient import LossGradient
 from ._inputs import InputMean, InputPower
-from ._maps import MapMoments, MapProbeError, MapSensitivityMatrix, PatchFit, PatchMean
+from ._maps import MapMoments, MapSensitivityMatrix, PatchFit, PatchMean
 from ._moments import SensitivityMoments
-from ._probes import ProbeError, relative_probe_error
+from ._probes import InputProbeError, MapProbeError, ProbeError, relative_probe_error
 from ._rows import RowBlock, RowMoments
-from ._units import DenseFit, InputMoments, InputProbeError, SensitivityMatrix
+from ._units import DenseFit, InputMoments, SensitivityMatrix
 
 __all__ = [
+    "BACKWARD",
     "DenseFit",
     "ExactElimination",
     "InputMean",
@@ -28,6 +37,7 @@ __all__ = [
     "MapMoments",
     "MapProbeError",
     "MapSensitivityMatrix",
+    "Need",
     "NetworkStatistic",
     "PatchFit",
     "PatchMean",

@@ -6,34 +6,81 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from enum import Flag, auto
+from typing import Any, ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from ..collect import CalibrationData
-    from ..metric import OutputMetric
+from ...utils import Samples
+from ..metric import OutputMetric
+
+
+class Need(Flag):
+    """What a statistic needs to see of a batch, beside the layer's inputs.
+
+    Attributes
+    ----------
+    NOTHING
+        The inputs are enough.
+    SENSITIVITIES
+        ``batch.sensitivities``: squared output sensitivities to the pre-activations.
+    INPUT_SENSITIVITIES
+        ``batch.input_sensitivities``: the same for the inputs.
+    GRADIENTS
+        Calls of ``add_gradient`` with gradients at the pre-activations.
+    INPUT_GRADIENTS
+        Calls of ``add_gradient`` with gradients at the pre-activations and the inputs.
+    LOSS_GRADIENT
+        ``batch.loss_gradient``: the gradient of the loss. Needs targets.
+    DENSE_OUTPUTS
+        ``batch.dense_pre_activations``: the layer's pre-activations in the dense network.
+
+    Examples
+    --------
+    >>> bool(Need.GRADIENTS & (Need.GRADIENTS | Need.DENSE_OUTPUTS))
+    True
+    """
+
+    NOTHING = 0
+    SENSITIVITIES = auto()
+    INPUT_SENSITIVITIES = auto()
+    GRADIENTS = auto()
+    INPUT_GRADIENTS = auto()
+    LOSS_GRADIENT = auto()
+    DENSE_OUTPUTS = auto()
+
+    @classmethod
+    def of(cls, statistics: Sequence[type[Statistic]]) -> Need:
+        """Everything that some statistics need."""
+        total = cls.NOTHING
+        for statistic in statistics:
+            total |= statistic.needs
+        return total
+
+
+# What has to be computed by differentiating the outputs.
+BACKWARD = Need.SENSITIVITIES | Need.INPUT_SENSITIVITIES | Need.GRADIENTS | Need.INPUT_GRADIENTS
 
 
 @dataclass
 class LayerBatch:
-    """What one layer saw of one batch.
+    """One layer's part of one batch.
 
     Attributes
     ----------
     inputs : tensor of shape (n_samples, n_in)
         For a convolution (n_samples, n_channels, ...).
     sensitivities : tensor of shape (n_samples, n_out) or None
-        ``s_i(x)``, there if a statistic asks for it.
+        ``s_i(x)``; given if a statistic needs it.
     weights : tensor of shape (n_samples,) or None
         Sample weights; None stands for ones.
     loss_gradient : tensor of shape (n_out, n_in) or None
-        Gradient of the batch's summed, weighted loss, there if a statistic asks for it.
+        Gradient of the batch's summed, weighted loss; given if a statistic needs it.
     input_sensitivities : tensor of shape (n_samples, n_in) or None
-        Squared output sensitivity to each input, there if a statistic asks for it. For a
-        convolution (n_samples, n_channels), to a shift of the whole channel.
+        Squared output sensitivity to each input; given if a statistic needs it. For a convolution
+        (n_samples, n_channels), to a shift of the whole channel.
     dense_pre_activations : tensor of shape (n_samples, n_out) or None
-        The layer's pre-activations in the dense network, there if a statistic asks for them.
+        The layer's pre-activations in the dense network; given if a statistic needs them.
     """
 
     inputs: Tensor
@@ -45,7 +92,15 @@ class LayerBatch:
 
     @property
     def total_weight(self) -> float:
+        """Sum of the sample weights."""
         return float(len(self.inputs) if self.weights is None else self.weights.sum())
+
+    def get(self, name: str) -> Tensor:
+        """A field that a statistic needs, which the pass over the data has filled in."""
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(f"This batch has no {name}: the statistic must name it in ``needs``.")
+        return value
 
 
 class Statistic(ABC):
@@ -53,55 +108,57 @@ class Statistic(ABC):
 
     Parameters
     ----------
-    layer : torch.nn.Linear
-        Gives the shapes, and for a convolution what its weights meet.
+    layer : torch.nn.Module
+        A linear layer, or for ``for_convolutions`` a convolution. It gives the shapes.
 
     Attributes
     ----------
-    needs_sensitivities, needs_input_sensitivities, needs_loss_gradient, needs_dense : bool
-        Whether a batch must have what is called so.
-    needs_gradients, needs_input_gradients : bool
-        Whether ``add_gradient`` must be called for each seed of the output metric.
+    needs : Need
+        What a batch must have.
     for_convolutions : Statistic class or None
-        What takes the place of this class for a convolution, whose weight is a matrix of shape
-        (n_out, n_in) with ``n_in`` the size of a filter; None if nothing does.
+        The class that takes the place of this one for a convolution, whose weight is a matrix of
+        shape (n_out, n_in) with ``n_in`` the size of a filter. None if there is none.
     for_maps : Statistic class or None
-        The same for a layer whose inputs are maps, several columns for each unit of the layer
-        before. Made with the number of those units.
+        The class that takes the place of this one for a layer whose inputs are maps: several
+        columns for each unit of the layer before. Made with the number of those units.
+
+    Notes
+    -----
+    ``for_convolutions`` and ``for_maps`` are declared in the body of a class and are not
+    inherited: a subclass that says nothing is not defined for convolutions and maps. ``"self"``
+    says that the class is its own form.
     """
 
-    needs_sensitivities: ClassVar[bool] = False
-    needs_input_sensitivities: ClassVar[bool] = False
-    needs_gradients: ClassVar[bool] = False
-    needs_input_gradients: ClassVar[bool] = False
-    needs_loss_gradient: ClassVar[bool] = False
-    needs_dense: ClassVar[bool] = False
+    needs: ClassVar[Need] = Need.NOTHING
     for_convolutions: ClassVar[type[Statistic] | None] = None
     for_maps: ClassVar[type[Statistic] | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("for_convolutions", "for_maps"):
+            declared = vars(cls).get(name)
+            setattr(cls, name, cls if declared == "self" else declared)
 
     @classmethod
     def needs_backward(cls) -> bool:
         """Whether the outputs have to be differentiated."""
-        return any(
-            (
-                cls.needs_sensitivities,
-                cls.needs_input_sensitivities,
-                cls.needs_gradients,
-                cls.needs_input_gradients,
-            )
-        )
+        return bool(cls.needs & BACKWARD)
 
     @classmethod
     def of(cls, layer: nn.Module, n_units: int | None = None) -> Statistic:
         """The statistic of a layer; ``n_units`` is how many units it reads, if that counts."""
         linear = isinstance(layer, nn.Linear)
-        if n_units is None:
-            return cls(layer) if linear else cls.for_convolutions(layer)
-        one_column_each = linear and layer.in_features == n_units
-        return cls(layer) if one_column_each else cls.for_maps(layer, n_units)
+        one_column_each = linear and n_units in (None, layer.in_features)
+        if one_column_each:
+            return cls(layer)
+        form = cls.for_convolutions if n_units is None else cls.for_maps
+        if form is None:
+            what = "convolutions" if n_units is None else "units that are maps"
+            raise ValueError(f"The statistic {cls.__name__} is not defined for {what}.")
+        return form(layer) if n_units is None else cast(Any, form)(layer, n_units)
 
     @abstractmethod
-    def __init__(self, layer: nn.Linear): ...
+    def __init__(self, layer: Any): ...
 
     @abstractmethod
     def update(self, batch: LayerBatch) -> None:
@@ -112,19 +169,19 @@ class Statistic(ABC):
     ) -> None:
         """Add one seed's gradients of a batch, before its ``update``.
 
-        Called if ``needs_gradients`` with the gradients for the pre-activations, and if
-        ``needs_input_gradients`` with those for the inputs too.
+        Called with ``Need.GRADIENTS`` and ``Need.INPUT_GRADIENTS``; with the latter,
+        ``input_gradient`` is given.
         """
 
     @abstractmethod
-    def merge(self, other: Statistic) -> None:
+    def merge(self, other: Any) -> None:
         """Add what another statistic of the same layer saw."""
 
 
 class NetworkStatistic(Statistic):
-    """Base class: what takes runs of the network itself, and so is no sum over batches.
+    """Base class: a measurement that runs the network itself, so it is no sum over batches.
 
-    Its ``measure`` takes the place of ``update``, and it cannot be merged.
+    Its ``measure`` takes the place of ``update``. It cannot be merged.
     """
 
     @classmethod
@@ -133,16 +190,27 @@ class NetworkStatistic(Statistic):
         cls,
         module: nn.Module,
         layers: Mapping[str, nn.Module],
-        data: CalibrationData,
+        samples: Samples,
         metric: OutputMetric,
     ) -> dict[str, Statistic]:
-        """Return the statistic of each layer."""
+        """Return the statistic of each layer.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        layers : mapping of layer name to torch.nn.Linear
+        samples : Samples
+        metric : OutputMetric
+        """
 
     def update(self, batch: LayerBatch) -> None:
         raise TypeError(f"{type(self).__name__} is measured, not summed over batches.")
 
-    def merge(self, other: Statistic) -> None:
+    def merge(self, other: Any) -> None:
         raise TypeError(f"{type(self).__name__} is measured on all samples and cannot be merged.")
+
+
+S = TypeVar("S", bound=Statistic)
 
 
 @dataclass
@@ -153,7 +221,7 @@ class LayerStatistics:
     ----------
     by_class : dict of Statistic class to Statistic
     kept : bool tensor of shape (n_out, n_in) or None
-        The weights that earlier pruning steps have left; None stands for all.
+        The weights that earlier pruning steps have kept; None stands for all.
     """
 
     by_class: dict[type[Statistic], Statistic] = field(default_factory=dict)
@@ -161,19 +229,28 @@ class LayerStatistics:
 
     @classmethod
     def empty(
-        cls, layer: nn.Module, classes: Sequence[type[Statistic]], n_units: int | None = None
+        cls,
+        layer: nn.Module,
+        classes: Sequence[type[Statistic]],
+        n_units: int | None = None,
+        kept: Tensor | None = None,
     ) -> LayerStatistics:
-        return cls({statistic: statistic.of(layer, n_units) for statistic in classes})
+        """The statistics of a layer before the first batch."""
+        return cls({statistic: statistic.of(layer, n_units) for statistic in classes}, kept)
 
-    def __getitem__(self, statistic: type[Statistic]) -> Statistic:
-        return self.by_class[statistic]
+    def __getitem__(self, statistic: type[S]) -> S:
+        return cast(S, self.by_class[statistic])
 
-    def add_gradient(self, batch, gradient: Tensor, input_gradient: Tensor | None) -> None:
+    def add_gradient(
+        self, batch: LayerBatch, gradient: Tensor, input_gradient: Tensor | None
+    ) -> None:
+        """Add one seed's gradients to the statistics that need them."""
         for statistic in self.by_class.values():
-            if statistic.needs_gradients or statistic.needs_input_gradients:
+            if statistic.needs & (Need.GRADIENTS | Need.INPUT_GRADIENTS):
                 statistic.add_gradient(batch, gradient, input_gradient)
 
     def update(self, batch: LayerBatch) -> None:
+        """Add a batch to each statistic."""
         for statistic in self.by_class.values():
             statistic.update(batch)
 

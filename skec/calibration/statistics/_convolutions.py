@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...networks.patches import blocks_of_patches, patches_bytes, weight_gradients
-from ._base import LayerBatch
-from ._inputs import InputPower
-from ._moments import SensitivityMoments
+from ...networks import blocks_of_patches, patches_bytes, weight_gradients
+from ._base import LayerBatch, Need
+from ._sums import Average, WeightMoments
 
 _REMEMBERED = 2**27  # bytes of a batch's patches
 
 
-class SharedWeightMoments(SensitivityMoments):
+class SharedWeightMoments(WeightMoments):
     """The moments of elimination–compensation for weights that are used at many positions.
 
     The gradient of one output for a weight is, for a sample, ``d_ij = Σ_p g_ip a_jp``, and for the
@@ -23,12 +22,13 @@ class SharedWeightMoments(SensitivityMoments):
     times the centre from ``d_ij``. The samples are looked at in blocks, which bounds the memory.
     """
 
-    needs_sensitivities = False
-    needs_gradients = True
+    needs = Need.GRADIENTS
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d):
         super().__init__(layer)
         self._layer = layer
+        self._n_out = len(layer.weight)
+        self._centre: Tensor | None = None
         self._sums: tuple[Tensor, Tensor, Tensor] | None = None
         self._seen: list[tuple[slice, Tensor]] | tuple | None = None
 
@@ -64,7 +64,7 @@ class SharedWeightMoments(SensitivityMoments):
 
     def _begin(self, seen: Tensor) -> None:
         """Take the mean of the first patches as the centre."""
-        n_out, n_in = self._shape[0], seen.shape[2]
+        n_out, n_in = self._n_out, seen.shape[2]
         self._centre = seen.mean((0, 3))
         total = seen.new_zeros(n_out, dtype=torch.float64)
         self._sums = (total, total.new_zeros((n_out, n_in)), total.new_zeros((n_out, n_in)))
@@ -81,17 +81,15 @@ class SharedWeightMoments(SensitivityMoments):
         offset = first / torch.where(total > 0, total, 1.0)[:, None]
         scatter = (second - first * offset).clamp_min_(0.0)
         centre = self._centre.repeat_interleave(len(total) // len(self._centre), 0)
-        self._merge((total, offset + centre, scatter))
+        self._merge(total, offset + centre, scatter)
 
 
-class SharedInputPower(InputPower):
+class SharedInputPower(Average):
     """Mean square of what each weight of a filter meets, over samples and positions."""
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d):
+        super().__init__(layer, (layer.groups, layer.weight[0].numel()))
         self._layer = layer
-        self.total_weight = 0.0
-        shape = (layer.groups, layer.weight[0].numel())
-        self.total = layer.weight.new_zeros(shape, dtype=torch.float64)
 
     @torch.no_grad()
     def update(self, batch: LayerBatch) -> None:
@@ -107,7 +105,3 @@ class SharedInputPower(InputPower):
         """``E[a_j²]`` for each filter, float64 of shape (n_out, n_in)."""
         filters = self._layer.out_channels // self._layer.groups
         return (self.total / self.total_weight).repeat_interleave(filters, 0)
-
-
-SensitivityMoments.for_convolutions = SharedWeightMoments
-InputPower.for_convolutions = SharedInputPower

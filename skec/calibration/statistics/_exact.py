@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...networks.layers import Recorder, output_tensor
+from ...networks import Recorder, output_tensor
 from ._base import NetworkStatistic
 
 _MAX_PASSES = 3e7  # forward passes of single samples that take minutes on a small network
@@ -29,25 +29,25 @@ class ExactElimination(NetworkStatistic):
         self.shift = torch.zeros_like(self.error)
 
     @classmethod
-    def measure(cls, module, layers, data, metric):
+    def measure(cls, module, layers, samples, metric):
         n_weights = sum(int(layer.weight.count_nonzero()) for layer in layers.values())
-        passes = n_weights * len(data)
+        passes = n_weights * len(samples)
         if passes > _MAX_PASSES:
             raise ValueError(
-                f"The exact error of {n_weights:,} weights on {len(data):,} samples needs "
+                f"The exact error of {n_weights:,} weights on {len(samples):,} samples needs "
                 f"{passes:,} forward passes several times over; at most {_MAX_PASSES:,.0f} are "
                 f"done. Calibrate on fewer samples, name fewer layers, or use method='ec', which "
                 f"needs one backpropagation."
             )
         measured = {name: cls(layer) for name, layer in layers.items()}
         with torch.no_grad(), tqdm(total=n_weights, unit="weight", disable=None) as bar:
-            outputs = output_tensor(module(data.X.clone()), len(data))
+            outputs = output_tensor(module(samples.X.clone()), len(samples))
             with Recorder(module, layers) as record:
-                record.forward(module, data.X)
+                record.forward(module, samples.X)
                 inputs = dict(record.inputs)
             for name, layer in layers.items():
                 for unit in range(layer.out_features):
-                    probe = _UnitProbe(module, layer, unit, data, outputs, metric)
+                    probe = _UnitProbe(module, layer, unit, samples, outputs, metric)
                     (columns,) = torch.nonzero(layer.weight[unit], as_tuple=True)
                     for part in columns.split(probe.n_at_once) if len(columns) else ():
                         lost = (inputs[name][:, part] * layer.weight[unit, part]).t()
@@ -63,10 +63,12 @@ class _UnitProbe:
 
     n_at_once = 64
 
-    def __init__(self, module, layer, unit, data, outputs, metric):
+    def __init__(self, module, layer, unit, samples, outputs, metric):
         self.module, self.layer, self.unit = module, layer, unit
-        self.data, self.outputs, self.metric = data, outputs, metric
-        weights = torch.ones(len(data)) if data.weights is None else data.weights
+        self.samples, self.outputs, self.metric = samples, outputs, metric
+        weights = (
+            torch.ones(len(samples)) if samples.sample_weight is None else samples.sample_weight
+        )
         self.weights = (weights.double() / weights.double().sum()).to(outputs.device)
 
     def changes(self, change: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ class _UnitProbe:
 
         handle = self.layer.register_forward_hook(add)
         try:
-            X = self.data.X
+            X = self.samples.X
             outputs = self.module(X.repeat(n, *[1] * (X.ndim - 1)))
         finally:
             handle.remove()

@@ -6,41 +6,46 @@ layer reads a flattened map.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from ...networks.patches import blocks_of_patches, is_convolution
-from ._base import LayerBatch
-from ._inputs import InputMean
-from ._probes import ProbeError
-from ._units import DenseFit, InputMoments, InputProbeError, SensitivityMatrix
+from ...networks import blocks_of_patches, is_convolution
+from ._base import LayerBatch, Need
+from ._sums import Average, LeastSquares, UnitMoments
 
 
-class PatchMean(InputMean):
+class PatchMean(Average):
     """Mean of what each weight of a filter meets, over samples and positions."""
 
     def __init__(self, layer: nn.Module, n_units: int):
+        super().__init__(layer, (layer.weight[0].numel(),))
         self._layer = layer
-        self.total_weight = 0.0
-        self.total = layer.weight.new_zeros(layer.weight[0].numel(), dtype=torch.float64)
 
-    def update(self, batch):
-        if not is_convolution(self._layer):
-            super().update(batch)
-            return
-        for rows, seen in blocks_of_patches(self._layer, batch.inputs):
-            means = seen[:, 0].mean(2)
+    def update(self, batch: LayerBatch) -> None:
+        for rows, means in self._means(batch.inputs):
             if batch.weights is not None:
-                means *= batch.weights[rows, None]
+                means = means * batch.weights[rows, None]
             self.total += means.sum(0)
         self.total_weight += batch.total_weight
 
+    def _means(self, inputs: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield slices of the samples with the mean over the positions."""
+        if not is_convolution(self._layer):
+            yield slice(None), inputs.double()
+            return
+        for rows, seen in blocks_of_patches(self._layer, inputs):
+            yield rows, seen[:, 0].mean(2)
 
-class PatchFit(DenseFit):
+
+class PatchFit(LeastSquares):
     """The least-squares problem of a convolution; each position is a sample."""
 
+    needs = Need.DENSE_OUTPUTS
+
     def __init__(self, layer: nn.Module, n_units: int):
-        super().__init__(_as_linear(layer))
+        super().__init__(layer)
         self._layer = layer
 
     @torch.no_grad()
@@ -50,7 +55,8 @@ class PatchFit(DenseFit):
             return
         for rows, seen in blocks_of_patches(self._layer, batch.inputs):
             weights = None if batch.weights is None else batch.weights[rows]
-            self._add_positions(seen[:, 0], batch.dense_pre_activations[rows].flatten(2), weights)
+            targets = batch.get("dense_pre_activations")[rows]
+            self._add_positions(seen[:, 0], targets.flatten(2), weights)
 
     def _add_positions(self, inputs: Tensor, targets: Tensor, weights: Tensor | None) -> None:
         """Add patches of shape (n_samples, n_in, n_positions) and what the layer made of them."""
@@ -72,19 +78,24 @@ class PatchFit(DenseFit):
         self._add(total, *means, weighted @ inputs.t(), weighted @ targets.t())
 
 
-class MapSensitivityMatrix(SensitivityMatrix):
+class MapSensitivityMatrix(Average):
     """``G_ij = E[Σ_p g_ipᵀ M g_jp]``: the positions count as if they did not know of each other."""
 
+    needs = Need.GRADIENTS
+
     def __init__(self, layer: nn.Module, n_units: int):
-        super().__init__(layer)
+        super().__init__(layer, (len(layer.weight),) * 2)
 
     def add_gradient(self, batch, gradient, input_gradient):
         gradient = gradient.flatten(2) if gradient.ndim > 2 else gradient[:, :, None]
         weighted = gradient if batch.weights is None else gradient * batch.weights[:, None, None]
         self.total += torch.einsum("nip,njp->ij", weighted, gradient)
 
+    def update(self, batch: LayerBatch) -> None:
+        self.total_weight += batch.total_weight
 
-class MapMoments(InputMoments):
+
+class MapMoments(UnitMoments):
     """Moments of units that are maps, with a constant in the place of a map.
 
     With p its positions, a constant c for ``h_jp`` changes one output by ``d_j c − d'_j`` with
@@ -96,15 +107,12 @@ class MapMoments(InputMoments):
     sensitivity, mean, scatter : float64 tensors of shape (n_units,)
     """
 
-    needs_input_sensitivities = False
-    needs_input_gradients = True
+    needs = Need.INPUT_GRADIENTS
 
     def __init__(self, layer: nn.Module, n_units: int):
-        zeros = layer.weight.new_zeros(n_units, dtype=torch.float64)
-        self.total_weight = 0.0
-        self.sensitivity, self.mean, self.scatter = zeros, zeros.clone(), zeros.clone()
+        super().__init__(layer, n_units)
         self._layer = layer
-        self._seen = layer.weight.new_zeros(layer.weight[0].numel(), dtype=torch.float64)
+        self._seen = layer.weight.detach().new_zeros(layer.weight[0].numel(), dtype=torch.float64)
 
     @torch.no_grad()
     def add_gradient(self, batch, gradient, input_gradient):
@@ -134,34 +142,3 @@ class MapMoments(InputMoments):
     def constants(self):
         """What takes the place of each column; less than the constant where padding is seen."""
         return self.mean.repeat_interleave(len(self._seen) // len(self.mean)) * self._seen
-
-
-class MapProbeError(ProbeError):
-    """How well random probes know the sensitivities to units that are maps."""
-
-    needs_sensitivities = False
-    needs_input_sensitivities = True
-
-    def __init__(self, layer: nn.Module, n_units: int):
-        self.total_weight = 0.0
-        self.total = layer.weight.new_zeros(n_units, dtype=torch.float64)
-        self.squares = self.total.clone()
-
-    def update(self, batch):
-        s = batch.input_sensitivities
-        s = s.reshape(len(s), len(self.total), -1).sum(2)
-        super().update(LayerBatch(batch.inputs, s, batch.weights))
-
-
-def _as_linear(layer: nn.Module) -> nn.Module:
-    """A linear layer of the shape of a layer's matrix."""
-    n_out, n_in = layer.weight.flatten(1).shape
-    linear = nn.utils.skip_init(nn.Linear, n_in, n_out, dtype=layer.weight.dtype)
-    return linear.to(layer.weight.device)
-
-
-InputMean.for_maps = PatchMean
-InputMoments.for_maps = MapMoments
-InputProbeError.for_maps = MapProbeError
-DenseFit.for_maps = PatchFit
-SensitivityMatrix.for_maps = MapSensitivityMatrix

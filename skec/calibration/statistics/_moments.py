@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._base import LayerBatch, Statistic
+from ._base import LayerBatch, Need
+from ._convolutions import SharedWeightMoments
+from ._sums import WeightMoments
 
 
-class SensitivityMoments(Statistic):
+class SensitivityMoments(WeightMoments):
     """Moments of a layer's inputs, weighted by the sensitivity of each unit.
 
     With ``s_i`` the squared output sensitivity of unit i and ``a_j`` the layer's inputs, the
@@ -28,17 +30,16 @@ class SensitivityMoments(Statistic):
         ``V`` times the total weight.
     """
 
-    needs_sensitivities = True
+    needs = Need.SENSITIVITIES
+    for_convolutions = SharedWeightMoments
     _BATCHES_PER_BLOCK = 16
 
     def __init__(self, layer: nn.Linear):
-        self.total_weight = 0.0
-        self._merged: tuple[Tensor, Tensor, Tensor] | None = None
+        super().__init__(layer)
         self._block: _Block | None = None
-        self._shape = layer.weight.shape
 
     def update(self, batch: LayerBatch) -> None:
-        sensitivities = batch.sensitivities
+        sensitivities = batch.get("sensitivities")
         if batch.weights is not None:
             sensitivities = sensitivities * batch.weights[:, None]
         if self._block is not None and self._block.n_batches == self._BATCHES_PER_BLOCK:
@@ -49,7 +50,6 @@ class SensitivityMoments(Statistic):
         self.total_weight += batch.total_weight
 
     def _close_block(self) -> None:
-        """Turn the block's sums about its centre into moments and merge them."""
         if self._block is None:
             return
         centre, total = self._block.centre, self._block.total
@@ -57,48 +57,7 @@ class SensitivityMoments(Statistic):
         self._block = None
         offset = first / torch.where(total > 0, total, 1.0)[:, None]
         scatter = second.addcmul_(first, offset, value=-1.0).clamp_min_(0.0)
-        self._merge((total, offset.add_(centre), scatter))
-
-    def _merge(self, block: tuple[Tensor, Tensor, Tensor]) -> None:
-        if self._merged is None:
-            self._merged = tuple(moment.clone() for moment in block)
-            return
-        (total, mean, scatter), (block_total, block_mean, block_scatter) = (
-            self._merged,
-            block,
-        )
-        joint = total + block_total
-        share = (block_total / torch.where(joint > 0, joint, 1.0))[:, None]
-        shift = block_mean - mean
-        scatter += block_scatter
-        scatter.addcmul_(shift.square(), share * total[:, None])
-        mean.addcmul_(shift, share)
-        self._merged = (joint, mean, scatter)
-
-    def merge(self, other: SensitivityMoments) -> None:
-        if other.total_weight == 0.0:
-            return
-        self._close_block()
-        self._merge(other.moments)
-        self.total_weight += other.total_weight
-
-    @property
-    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Sensitivity, mean and scatter."""
-        self._close_block()
-        return self._merged
-
-    @property
-    def sensitivity(self) -> Tensor:
-        return self.moments[0]
-
-    @property
-    def mean(self) -> Tensor:
-        return self.moments[1]
-
-    @property
-    def scatter(self) -> Tensor:
-        return self.moments[2]
+        self._merge(total, offset.add_(centre), scatter)
 
 
 class _Block:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ._base import LayerBatch, Statistic
+from ._base import LayerBatch, Need, Statistic
 
 
 class ProbeError(Statistic):
@@ -18,15 +18,23 @@ class ProbeError(Statistic):
     of a mean over p probes is at most ``2/p`` times the sum of the squared sensitivities.
     """
 
-    needs_sensitivities = True
+    needs = Need.SENSITIVITIES
+    for_convolutions = "self"
 
-    def __init__(self, layer: nn.Linear):
+    def __init__(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d):
+        self._begin(layer.weight, len(layer.weight))
+
+    def _begin(self, weight: Tensor, n_units: int) -> None:
         self.total_weight = 0.0
-        self.total = layer.weight.new_zeros(len(layer.weight), dtype=torch.float64)
+        self.total = weight.detach().new_zeros(n_units, dtype=torch.float64)
         self.squares = self.total.clone()
 
+    def _sensitivities(self, batch: LayerBatch) -> Tensor:
+        """Squared output sensitivities to the units, shape (n_samples, n_units)."""
+        return batch.get("sensitivities")
+
     def update(self, batch: LayerBatch) -> None:
-        sensitivities = batch.sensitivities.double()
+        sensitivities = self._sensitivities(batch).double()
         if batch.weights is not None:
             sensitivities = sensitivities * batch.weights[:, None]
         self.total += sensitivities.sum(0)
@@ -47,7 +55,30 @@ class ProbeError(Statistic):
         return torch.where(self.total > 0, error / self.total, 0.0)
 
 
-ProbeError.for_convolutions = ProbeError
+class MapProbeError(ProbeError):
+    """How well random probes know the sensitivities to units that are maps."""
+
+    needs = Need.INPUT_SENSITIVITIES
+
+    def __init__(self, layer: nn.Module, n_units: int):
+        self._begin(layer.weight, n_units)
+
+    def _sensitivities(self, batch: LayerBatch) -> Tensor:
+        s = batch.get("input_sensitivities")
+        return s.reshape(len(s), len(self.total), -1).sum(2)
+
+
+class InputProbeError(ProbeError):
+    """How well random probes know the sensitivities to a layer's inputs."""
+
+    needs = Need.INPUT_SENSITIVITIES
+    for_maps = MapProbeError
+
+    def __init__(self, layer: nn.Linear):
+        self._begin(layer.weight, layer.in_features)
+
+    def _sensitivities(self, batch: LayerBatch) -> Tensor:
+        return batch.get("input_sensitivities")
 
 
 def relative_probe_error(spreads: Sequence[ProbeError], n_probes: int) -> float:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ._base import LayerBatch, Statistic
+from ._base import LayerBatch, Need, Statistic
 
 _SAMPLES = 4096  # in one matrix product
 _CHUNK = 1024  # of one unit's samples
@@ -64,20 +64,20 @@ class RowMoments(Statistic):
     when they are asked for, block by block of units.
     """
 
-    needs_sensitivities = True
+    needs = Need.SENSITIVITIES
 
     def __init__(self, layer: nn.Linear):
         self.total_weight = 0.0
         self._batches: list[tuple[Tensor, Tensor]] = []
-        self._forget()
-
-    def _forget(self) -> None:
-        """Drop what was derived from the batches."""
         self._joined: tuple[Tensor, Tensor] | None = None
         self._cache: tuple[Tensor, list[RowBlock]] | None = None
 
+    def _forget(self) -> None:
+        """Drop everything derived from the batches."""
+        self._joined = self._cache = None
+
     def update(self, batch: LayerBatch) -> None:
-        sensitivities = batch.sensitivities.clone()
+        sensitivities = batch.get("sensitivities").clone()
         if batch.weights is not None:
             sensitivities *= batch.weights[:, None]
         self._forget()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...calibration.statistics import LayerStatistics, Statistic
-from ...networks.units import Units
-from ...utils.registry import Registered, Registry
+from ...networks import Units
+from ...utils import Registered, Registry
 from .._base import COMPENSATIONS
 
 UNIT_COMPENSATIONS = Registry("compensation", also="'auto' or ")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...networks.units import Normalization
-from ...utils.validation import check_number
+from ...networks import Normalization
+from ...utils import check_number
 from ._base import UnitCompensation, merged
 
 _BYTES = 2**28  # of the matrices of one block of units

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ...calibration.statistics import DenseFit
-from ...utils.least_squares import solve
-from ...utils.validation import check_number
+from ...utils import check_number, least_squares
 from ._base import UnitCompensation
 
 
@@ -40,5 +39,7 @@ class LeastSquaresRestoration(UnitCompensation):
         fit = statistics[DenseFit]
         kept = units.columns(units.kept & ~removed)
         next_weight = units.next_weight.clone()
-        next_weight[:, kept] = solve(fit, kept, units.next_weight, self.damping)
+        next_weight[:, kept] = least_squares.solve(
+            *fit.equations(kept), units.next_weight[:, kept], self.damping
+        )
         return next_weight, fit.target_mean - next_weight[:, kept] @ fit.input_mean[kept]

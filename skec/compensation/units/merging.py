@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ...networks.units import Normalization
-from ...utils.validation import check_number
+from ...networks import Normalization
+from ...utils import check_number
 from ._base import UnitCompensation, merged
 
 _TINY = torch.finfo(torch.float64).tiny

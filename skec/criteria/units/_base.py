@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...calibration.statistics import LayerStatistics, Statistic
-from ...networks.units import Units
-from ...utils.registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
+from ...networks import Units
+from ...utils import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
 from .._base import CRITERIA
 
 UNIT_CRITERIA = Registry("method")

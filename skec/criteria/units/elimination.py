@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ...calibration.statistics import DenseFit, SensitivityMatrix
-from ...utils.least_squares import eliminate
-from ...utils.validation import check_number
+from ...utils import check_number, least_squares
 from ._base import UnitCriterion
 
 
@@ -50,6 +49,12 @@ class Elimination(UnitCriterion):
         fit, sensitivity = statistics[DenseFit], statistics[SensitivityMatrix]
         if not torch.isfinite(fit.target_scatter.sum() + sensitivity.total.sum()):
             return torch.full_like(units.kept, torch.nan, dtype=torch.float64)
-        return eliminate(
-            fit, units.kept, units.next_weight, self.damping, sensitivity.mean, units.block
+        kept = units.columns(units.kept)
+        weight = units.next_weight[:, kept]
+        covariance, cross = fit.equations(kept)
+        metric, block = sensitivity.mean, units.block
+        scores = torch.zeros_like(units.kept, dtype=torch.float64)
+        scores[units.kept] = least_squares.eliminate(
+            covariance, cross, weight, self.damping, metric, block
         )
+        return scores

@@ -13,13 +13,15 @@ from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
-from ...calibration.collect import CalibrationData
-from ...networks.mlp import MLP
-from ...pruning.prune import PruningResult
+from ...networks import MLP
+from ...pruning import PruningResult
+from ...utils import Samples
 
 
 class Adapter(ABC):
-    """An estimator, seen as a network that can be pruned, put back and trained on.
+    """An estimator, seen as a network that can be pruned, put back and fine-tuned.
+
+    Uses public methods of the estimator only.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ class Adapter(ABC):
         """Raise ``sklearn.exceptions.NotFittedError`` unless there is a network."""
 
     def check_refit(self) -> None:  # noqa: B027
-        """Raise if the estimator cannot be trained on."""
+        """Raise if the estimator cannot be fine-tuned."""
 
     def expected_network(self) -> nn.Module | None:
         """A network with the layers that the trained one will have, or None if they are not known.
@@ -98,14 +100,28 @@ class Adapter(ABC):
         """The loss of the network's outputs and the targets of ``calibration_data``."""
 
     @abstractmethod
-    def calibration_data(
-        self, X, y, sample_weight, *, n_samples, batch_size, random_state
-    ) -> CalibrationData:
+    def calibration_data(self, X, y, sample_weight, *, n_samples, random_state) -> Samples:
         """A random part of the training data, in the network's units."""
 
     @abstractmethod
-    def install(self, result: PruningResult, data: CalibrationData, ratio: float) -> None:
-        """Make a pruned network the estimator's own."""
+    def install(
+        self,
+        result: PruningResult,
+        dense: nn.Module,
+        samples: Samples | None,
+        pruning_ratio: float,
+    ) -> None:
+        """Make a pruned network the estimator's own.
+
+        Parameters
+        ----------
+        result : PruningResult
+        dense : torch.nn.Module
+            The network that was pruned.
+        samples : Samples or None
+            The calibration samples.
+        pruning_ratio : float
+        """
 
     # -- after the pruning --------------------------------------------------------------------
 
@@ -113,15 +129,15 @@ class Adapter(ABC):
     def refit(
         self, X, y, masks: Mapping[str, Tensor], *, epochs: int, random_state=None, **fit_params
     ) -> None:
-        """Train on for some epochs; removed weights stay zero."""
+        """Fine-tune for some epochs; removed weights stay zero."""
 
     @abstractmethod
     def compact(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Make the network smaller, and return the masks of what is left."""
+        """Make the network smaller, and return the masks of the smaller layers."""
 
     @abstractmethod
     def inputs_of(self, layer: str, X) -> np.ndarray:
-        """What a layer gets to see for X, of shape (n_samples, n_in)."""
+        """The inputs of a layer for X, shape (n_samples, n_in)."""
 
 
 def expected_mlp(hidden_layer_sizes) -> MLP:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-
-from ...networks.mlp import MLP
-from ..lifecycle import PrunedMLPMixin
+from ...networks import MLP
+from ..skorch_state import SkorchStateMixin
 from ._base import Adapter, expected_mlp
 from ._skorch import SkorchAdapter
 
 
 class PrunedMLPAdapter(SkorchAdapter):
-    """A ``PrunedMLPRegressor`` or ``PrunedMLPClassifier``, which is trained dense."""
+    """A ``PrunedMLPRegressor`` or ``PrunedMLPClassifier``."""
 
     features = Adapter.features  # it checks its data itself
 
     @staticmethod
     def takes(estimator) -> bool:
-        return isinstance(estimator, PrunedMLPMixin)
+        return isinstance(estimator, SkorchStateMixin)
 
     def expected_network(self):
         if self.estimator.module is not MLP:
@@ -29,17 +27,14 @@ class PrunedMLPAdapter(SkorchAdapter):
         super().fit(X, y, **fit_params)
 
     @property
-    def loss(self):
-        return self.estimator._pruning_loss()
+    def network(self):
+        return self.estimator.network_
 
     def calibration_data(self, X, y, sample_weight, **settings):
         return self.estimator.calibration_data(X, y, sample_weight, **settings)
 
-    def install(self, result, data, ratio) -> None:
-        net = self.estimator
-        net.dense_module_ = copy.deepcopy(self.network)
-        net._calibration_ = data
-        net._install(result, ratio)
+    def install(self, result, dense, samples, pruning_ratio) -> None:
+        self.estimator.install(result, dense, samples, pruning_ratio)
 
     def refit(self, X, y, masks, *, epochs, random_state=None, **fit_params) -> None:
         self.estimator.refit(X, y, epochs=epochs, **fit_params)

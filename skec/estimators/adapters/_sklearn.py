@@ -10,26 +10,23 @@ import torch
 from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.utils import _safe_indexing, check_random_state, gen_batches, indexable
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils import check_random_state, gen_batches, indexable
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import nn
 
-from ...calibration.collect import CalibrationData
-from ...networks.compaction import compact, feature_mask
-from ...networks.linear import LinearLayers, network_of, set_coefs
+from ...calibration import calibration_samples
+from ...networks import (
+    LOSSES_BY_ACTIVATION,
+    LinearLayers,
+    compact,
+    feature_mask,
+    network_of,
+    set_coefs,
+)
+from ...training import MaskedWeights
+from ...utils import private
 from ._base import Adapter, expected_mlp
 
-_LOSSES = {  # by the activation of the outputs, which the network is taken without
-    "identity": nn.MSELoss,
-    "softmax": nn.CrossEntropyLoss,
-    "logistic": nn.BCEWithLogitsLoss,
-    "exp": nn.PoissonNLLLoss,
-}
 _PREDICTION_ROWS = 1024  # rows of one forward pass
 
 
@@ -66,24 +63,23 @@ class ScikitLearnAdapter(Adapter):
 
     @property
     def loss(self) -> nn.Module:
-        return _LOSSES[self.estimator.out_activation_]()
+        return LOSSES_BY_ACTIVATION[self.estimator.out_activation_]()
 
     # -- data ---------------------------------------------------------------------------------
 
-    def calibration_data(self, X, y, sample_weight, *, n_samples, batch_size, random_state):
+    def calibration_data(self, X, y, sample_weight, *, n_samples, random_state):
         X = self._checked(X)
         y = None if y is None else self._targets(y)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X)
+            sample_weight = private.check_sample_weight(sample_weight, X)
         check_consistent_length(X, y)
         order = check_random_state(random_state).permutation(X.shape[0])
         rows = np.sort(order[:n_samples])
-        return CalibrationData.of(
+        return calibration_samples(
             self.network,
             _dense(X[rows]),
             None if y is None else y[rows],
             None if sample_weight is None else sample_weight[rows],
-            batch_size,
         )
 
     def _checked(self, X):
@@ -110,7 +106,7 @@ class ScikitLearnAdapter(Adapter):
 
     # -- after the pruning --------------------------------------------------------------------
 
-    def install(self, result, data, ratio) -> None:
+    def install(self, result, dense, samples, pruning_ratio) -> None:
         self._set_network(result.module)
 
     def _set_network(self, module: nn.Module) -> None:
@@ -142,7 +138,7 @@ class ScikitLearnAdapter(Adapter):
     # -- training -----------------------------------------------------------------------------
 
     def refit(self, X, y, masks, *, epochs, random_state=None, sample_weight=None) -> None:
-        """Train on in batches, each one step of the solver, with the mask put on after it."""
+        """Fine-tune in batches. Each is one step of the solver, followed by the masks."""
         mlp = self.estimator
         if not hasattr(mlp, "loss_curve_"):
             raise ValueError(
@@ -151,37 +147,40 @@ class ScikitLearnAdapter(Adapter):
                 f"from there with another. Fit it anew, or set refit_epochs=0."
             )
         (X,), y = indexable(X), _plain(y)
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        weights = None if sample_weight is None else private.check_sample_weight(sample_weight, X)
         rows = np.arange(len(y)) if weights is None else np.flatnonzero(weights)
         rng = check_random_state(mlp.random_state if random_state is None else random_state)
         batch_size = min(200 if mlp.batch_size == "auto" else mlp.batch_size, len(rows))
-        removed, shuffle = self._removed(masks), mlp.shuffle
+        shuffle = mlp.shuffle
         n_iter, curve, losses = mlp.n_iter_, list(mlp.loss_curve_), []
         with _one_step_each(mlp):
             for _ in range(epochs):
                 order = rng.permutation(rows) if shuffle else rows
                 total = 0.0
                 for batch in gen_batches(len(order), batch_size):
-                    total += self._step(X, y, weights, order[batch], removed)
+                    total += self._step(X, y, weights, order[batch], masks)
                 losses.append(total / len(order))
         mlp.n_iter_, mlp.loss_curve_, mlp.loss_ = n_iter + epochs, curve + losses, losses[-1]
         if mlp.best_loss_ is not None:
             mlp.best_loss_ = min(losses)
 
-    def _step(self, X, y, weights, rows, removed) -> float:
+    def _step(self, X, y, weights, rows, masks) -> float:
         """One step of the solver on some rows; returns their summed loss."""
         mlp = self.estimator
         mlp.batch_size = len(rows)
         weight = {} if weights is None else {"sample_weight": weights[rows]}
-        mlp.partial_fit(_safe_indexing(X, rows), _safe_indexing(y, rows), **weight)
-        for index, where in removed:
-            mlp.coefs_[index][where] = 0.0
+        mlp.partial_fit(private.take_rows(X, rows), private.take_rows(y, rows), **weight)
+        self._masked_weights(masks).apply()
         return mlp.loss_ * len(rows)
 
-    def _removed(self, masks) -> list[tuple[int, np.ndarray]]:
-        """Which of ``coefs_`` have lost weights, and where."""
-        names = [f"hidden_{i}" for i in range(len(self.estimator.coefs_) - 1)] + ["output"]
-        return [(i, ~masks[name].numpy().T) for i, name in enumerate(names) if name in masks]
+    def _masked_weights(self, masks) -> MaskedWeights:
+        """The masked weights; their tensors share the memory of ``coefs_``."""
+        coefs = self.estimator.coefs_
+        names = [f"hidden_{i}" for i in range(len(coefs) - 1)] + ["output"]
+        tensors = {
+            name: torch.from_numpy(coef).t() for name, coef in zip(names, coefs, strict=True)
+        }
+        return MaskedWeights([(tensors[name], mask) for name, mask in masks.items()])
 
 
 @contextmanager

@@ -11,10 +11,9 @@ from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
-from ...calibration.collect import CalibrationData
-from ...networks.compaction import compact
+from ...calibration import calibration_samples
+from ...networks import compact, loss_of_outputs
 from ...training import MaskedWeights
-from ..classifier import LogProbabilityLoss
 from ._base import Adapter
 
 
@@ -35,8 +34,7 @@ class KeepMasks(Callback):
         self.masks = masks
 
     def _masked(self, net) -> MaskedWeights:
-        module = _network(net)
-        return MaskedWeights([(module.get_submodule(n).weight, m) for n, m in self.masks.items()])
+        return MaskedWeights.of(_network(net), self.masks)
 
     def on_grad_computed(self, net, named_parameters, **kwargs):
         """Keep the search direction inside the mask."""
@@ -74,25 +72,21 @@ class SkorchAdapter(Adapter):
 
     @property
     def loss(self) -> nn.Module:
-        loss = self.estimator.criterion_
-        if isinstance(loss, nn.NLLLoss) and isinstance(self.estimator, NeuralNetClassifier):
-            return LogProbabilityLoss(loss)  # the network gives probabilities
-        return loss
+        classifier = isinstance(self.estimator, NeuralNetClassifier)
+        return loss_of_outputs(self.estimator.criterion_, classifier)
 
-    def calibration_data(self, X, y, sample_weight, *, n_samples, batch_size, random_state):
-        data = CalibrationData.of(self.network, X, y, sample_weight, batch_size)
-        return data.sample(n_samples, random_state)
+    def calibration_data(self, X, y, sample_weight, *, n_samples, random_state):
+        samples = calibration_samples(self.network, X, y, sample_weight)
+        return samples.draw(n_samples, random_state)
 
-    def install(self, result, data, ratio) -> None:
+    def install(self, result, dense, samples, pruning_ratio) -> None:
         self._replace_network(result.module, result.masks)
 
     def _replace_network(self, module: nn.Module, masks) -> None:
         """Put a module in place of the net's, with a new optimiser."""
         net = self.estimator
-        with net._current_init_context("module"):
-            net.module_ = net.torch_compile(module.to(net.device), name="module")
-        with net._current_init_context("optimizer"):
-            net.initialize_optimizer()
+        net.module_ = net.torch_compile(module.to(net.device), name="module")
+        net.initialize_optimizer()
         kept = [(name, cb) for name, cb in net.callbacks_ if not isinstance(cb, KeepMasks)]
         net.callbacks_ = [*kept, ("keep_masks", KeepMasks(masks))]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from ...utils.validation import check_choice
-from ._base import Granularity, Pruning
+from ...utils import check_choice
+from ._base import Granularity, Scoring, State
 from .neuron import NeuronGranularity
 from .weight import WeightGranularity
 
@@ -16,12 +17,13 @@ GRANULARITIES: dict[str, type[Granularity]] = {
 
 def get_granularity(
     granularity: str,
-    method,
-    compensation="auto",
-    method_params: Mapping | None = None,
-    compensation_params: Mapping | None = None,
+    method: Any,
+    compensation: Any = "auto",
+    method_params: Mapping[str, Any] | None = None,
+    compensation_params: Mapping[str, Any] | None = None,
+    scope: Any = "auto",
 ) -> Granularity:
-    """Return a granularity with its criterion and compensation, as in :func:`skec.prune`.
+    """Return a granularity with its criterion, compensation and scope, as in :func:`skec.prune`.
 
     Raises
     ------
@@ -34,14 +36,17 @@ def get_granularity(
     0.3
     """
     check_choice("granularity", granularity, GRANULARITIES)
-    return GRANULARITIES[granularity].find(method, compensation, method_params, compensation_params)
+    return GRANULARITIES[granularity].find(
+        method, compensation, method_params, compensation_params, scope
+    )
 
 
 __all__ = [
     "GRANULARITIES",
     "Granularity",
     "NeuronGranularity",
-    "Pruning",
+    "Scoring",
+    "State",
     "WeightGranularity",
     "get_granularity",
 ]

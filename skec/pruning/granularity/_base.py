@@ -5,66 +5,72 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ...calibration.collect import CalibrationData
-from ...calibration.metric import OutputMetric
+from ...allocation import Scope, UnitScope
+from ...calibration import Calibration
 from ...calibration.statistics import LayerStatistics, Statistic
-from ...utils.registry import Registry
+from ...compensation import Compensation, Effort, UnitCompensation
+from ...criteria import Criterion, UnitCriterion
+from ...networks import layer_of
+from ...utils import Registry
 
 
-@dataclass
-class Pruning:
-    """A network while it is pruned, step by step.
+@dataclass(frozen=True)
+class State:
+    """A network between two pruning steps.
 
     Attributes
     ----------
     module : torch.nn.Module
-        The network as it is now, in evaluation mode; changed in place.
-    dense : torch.nn.Module
-        The network before any pruning; not to be changed.
-    data : CalibrationData or None
-    metric : OutputMetric
-    loss : torch.nn.Module or None
-    generator : torch.Generator
-    probed : bool
-        Whether the metric is seen through random probes.
+        The network, in evaluation mode. A step makes a new one.
     kept : dict of layer name to bool tensor
-        What is left, in the shape of the scores; the weight of a convolution is a matrix.
-    measured : dict of layer name to LayerStatistics
-        What the last scores were computed from.
-    probe_error : float or None
-        Relative standard error of the sensitivities of the last scores, if they were probed.
+        True marks what is kept, in the shape of the scores; the weight of a convolution is a
+        matrix.
+    effort : Effort or None
+        How the compensation of the last step went, if it reports that.
     """
 
     module: nn.Module
-    dense: nn.Module
-    data: CalibrationData | None
-    metric: OutputMetric
-    loss: nn.Module | None
-    generator: torch.Generator
-    probed: bool = False
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    measured: dict[str, LayerStatistics] = field(default_factory=dict)
-    probe_error: float | None = None
-
-    def layer(self, name: str) -> nn.Module:
-        """A layer of the network as it is now."""
-        return self.module.get_submodule(name)
+    kept: dict[str, Tensor]
+    effort: Effort | None = None
 
     def weight(self, name: str) -> Tensor:
         """A layer's weight as a matrix, float64 of shape (n_out, n_in); a filter is a row."""
-        return self.layer(name).weight.detach().flatten(1).double()
+        return layer_of(self.module, name).weight.detach().flatten(1).double()
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The scores of a network, and what they were computed from.
+
+    Attributes
+    ----------
+    scores : dict of layer name to float64 tensor
+    statistics : dict of layer name to LayerStatistics
+    probe_error : float or None
+        Relative standard error of the sensitivities behind the scores, if they were probed.
+    """
+
+    scores: dict[str, Tensor]
+    statistics: dict[str, LayerStatistics] = field(repr=False)
+    probe_error: float | None = None
 
 
 class Granularity(ABC):
     """What is removed as one: a single weight, or a unit with all its weights.
 
-    Holds a criterion and a compensation for such things, and knows what their removal does to a
-    network.
+    Holds a criterion, a compensation and a scope for such things, and knows what their removal
+    does to a network.
+
+    Parameters
+    ----------
+    criterion : Criterion or UnitCriterion
+    compensation : Compensation or UnitCompensation
+    scope : Scope or UnitScope
 
     Attributes
     ----------
@@ -72,6 +78,7 @@ class Granularity(ABC):
     criteria, compensations : Registry
         The criteria and compensations that are known by name.
     default_scope : str
+        The scope that ``"auto"`` stands for.
     without_data : str
         What works without calibration data, for messages.
     """
@@ -82,18 +89,24 @@ class Granularity(ABC):
     default_scope: ClassVar[str]
     without_data: ClassVar[str]
 
-    def __init__(self, criterion, compensation):
-        self.criterion, self.compensation = criterion, compensation
+    def __init__(
+        self,
+        criterion: Criterion | UnitCriterion,
+        compensation: Compensation | UnitCompensation,
+        scope: Scope | UnitScope,
+    ):
+        self.criterion, self.compensation, self.scope = criterion, compensation, scope
 
     @classmethod
     def find(
         cls,
-        method,
-        compensation="auto",
-        method_params: Mapping | None = None,
-        compensation_params: Mapping | None = None,
+        method: Any,
+        compensation: Any = "auto",
+        method_params: Mapping[str, Any] | None = None,
+        compensation_params: Mapping[str, Any] | None = None,
+        scope: Any = "auto",
     ) -> Granularity:
-        """Look up criterion and compensation; the arguments are those of :func:`skec.prune`.
+        """Look up criterion, compensation and scope, as in :func:`skec.prune`.
 
         Raises
         ------
@@ -103,12 +116,13 @@ class Granularity(ABC):
         criterion = cls.criteria.make(method, method_params)
         if isinstance(compensation, str) and compensation == "auto":
             compensation = criterion.compensation
-        return cls(criterion, cls.compensations.make(compensation, compensation_params))
+        compensation = cls.compensations.make(compensation, compensation_params)
+        return cls(criterion, compensation, cls.parse_scope(scope))
 
     @classmethod
-    def resolve(cls, scope):
-        """The scope that ``"auto"`` stands for, or the given one."""
-        return cls.default_scope if isinstance(scope, str) and scope == "auto" else scope
+    @abstractmethod
+    def parse_scope(cls, scope: Any) -> Any:
+        """The scope object that a scope stands for, with ``"auto"``."""
 
     @property
     def n_steps(self) -> int:
@@ -117,52 +131,57 @@ class Granularity(ABC):
 
     @property
     def statistics(self) -> tuple[type[Statistic], ...]:
-        """All that criterion and compensation read."""
+        """The statistics that criterion and compensation read."""
         return tuple(dict.fromkeys(self.criterion.requires + self.compensation.requires))
 
-    @staticmethod
-    @abstractmethod
-    def check_scope(scope, names: Sequence[str] | None = None) -> None:
-        """Raise unless a scope is known, or maps names of layers to ratios."""
+    def check(self, module: nn.Module, layers: Sequence[str] | None) -> list[str]:
+        """Names of the layers that lose something; raise if the network does not allow it.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        layers : sequence of str or None
+            As in :func:`skec.prune`.
+        """
+        names = self.layers(module, layers)
+        self.scope.check(names)
+        return names
 
     @abstractmethod
     def layers(self, module: nn.Module, names: Sequence[str] | None) -> list[str]:
-        """Names of the layers that lose something, or raise if the network does not allow it."""
+        """Names of the layers that lose something; raise if the network does not allow it."""
 
     @abstractmethod
-    def begin(self, pruning: Pruning, names: Sequence[str]) -> None:
-        """Take a network that has lost nothing yet, and set ``kept``."""
+    def begin(self, module: nn.Module, names: Sequence[str]) -> State:
+        """The state of a network before the first step."""
 
     @abstractmethod
-    def score(self, pruning: Pruning) -> dict[str, Tensor]:
-        """Scores of the network as it is now, for each layer in the shape of ``kept``."""
-
-    @staticmethod
-    @abstractmethod
-    def allocate(
-        scores: Mapping[str, Tensor],
-        ratio: float | Mapping[str, float],
-        scope: str,
-        weights: Mapping[str, Tensor] | None,
-    ) -> dict[str, Tensor]:
-        """Scores and a ratio, or one for each layer, in; what is kept out."""
+    def score(self, state: State, calibration: Calibration, generator: torch.Generator) -> Scoring:
+        """Score the network as it is now, for each layer in the shape of ``state.kept``."""
 
     @abstractmethod
-    def remove(self, pruning: Pruning, kept: dict[str, Tensor]) -> None:
-        """Remove what is not kept any more, with compensation, and set ``kept``."""
+    def remove(
+        self,
+        state: State,
+        scoring: Scoring,
+        kept: dict[str, Tensor],
+        calibration: Calibration,
+    ) -> State:
+        """Remove what is not in ``kept``, with compensation. ``state`` is not changed."""
 
     @abstractmethod
-    def masks(self, pruning: Pruning) -> dict[str, Tensor]:
-        """Which weights are left of each layer that may have lost some."""
+    def masks(self, state: State) -> dict[str, Tensor]:
+        """Which weights are kept in each layer that may have lost some."""
 
     @abstractmethod
-    def report(self, pruning: Pruning) -> list[dict]:
-        """A row for each layer in ``kept``, which begins with its name as ``"layer"``."""
+    def report(self, state: State) -> list[dict[str, Any]]:
+        """A row for each layer in ``state.kept``, which begins with its name as ``"layer"``."""
 
 
 @torch.no_grad()
-def write(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+def write(module: nn.Module, name: str, weight: Tensor, bias: Tensor | None) -> None:
     """Give a layer new values in place; one without a bias gets one if it is given."""
+    layer = layer_of(module, name)
     layer.weight.copy_(weight.view_as(layer.weight))
     if bias is None:
         return

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-import torch
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from ...allocation.scopes import UNIT_SCOPES, allocate_units
-from ...calibration.collect import collect
-from ...calibration.statistics import InputProbeError, LayerStatistics, relative_probe_error
+import torch
+from torch import Tensor, nn
+
+from ...allocation import parse_unit_scope
+from ...calibration import Calibration
+from ...calibration.statistics import (
+    BACKWARD,
+    InputProbeError,
+    LayerStatistics,
+    Need,
+    Statistic,
+    relative_probe_error,
+)
 from ...compensation import UNIT_COMPENSATIONS
 from ...criteria import UNIT_CRITERIA
-from ...networks.chain import HiddenLayer, NotAChain, hidden_layers
-from ...networks.layers import prunable_layers
-from ...networks.patches import is_convolution
-from ...networks.units import Units, units_of
-from ...utils.validation import check_scope
-from ._base import Granularity, write
+from ...networks import (
+    HiddenLayer,
+    NotAChain,
+    hidden_layers,
+    is_convolution,
+    layer_of,
+    prunable_layers,
+    units_of,
+)
+from ._base import Granularity, Scoring, State, write
 
 
 class NeuronGranularity(Granularity):
-    """Units of hidden layers: what they read and what reads them goes with them.
+    """Hidden units: a unit is removed with its incoming and outgoing weights.
 
-    A unit's column of the next layer is set to zero, and the rest of that layer makes up for it;
-    then nothing reads the unit, and its own row is set to zero too. The layers have their turn in
-    their order, so that each compensation sees what the layers before it have become.
+    The unit's column of the next layer is set to zero, and the remaining columns and the bias of
+    that layer compensate for it. Then nothing reads the unit, and its own row is set to zero too.
+    The layers are processed in their order, so that each compensation sees what the layers before
+    it have become.
     """
 
     name = "neuron"
+    criteria = UNIT_CRITERIA
+    compensations = UNIT_COMPENSATIONS
     default_scope = "layer"
     without_data = "method='l2' with compensation='lbyl'"
 
-    criteria = UNIT_CRITERIA
-    compensations = UNIT_COMPENSATIONS
-
-    @staticmethod
-    def check_scope(scope, names=None):
-        check_scope(scope, names, UNIT_SCOPES)
+    @classmethod
+    def parse_scope(cls, scope: Any):
+        auto = isinstance(scope, str) and scope == "auto"
+        return parse_unit_scope(cls.default_scope if auto else scope)
 
     def layers(self, module, names):
         chosen = list(prunable_layers(module, names))
@@ -58,15 +75,15 @@ class NeuronGranularity(Granularity):
         if outputs and (outputs[0] in named or not chosen_hidden):
             raise ValueError(
                 f"layers={names!r}: the units of {outputs[0]!r} are the network's outputs, "
-                f"which stay. The hidden layers are {list(hidden)}."
+                f"which are never removed. The hidden layers are {list(hidden)}."
             )
         self._check_statistics(module, [hidden[name] for name in chosen_hidden])
         return chosen_hidden
 
-    def _check_statistics(self, module, hidden) -> None:
+    def _check_statistics(self, module: nn.Module, hidden: Iterable[HiddenLayer]) -> None:
         """Raise if a statistic is not defined for a layer that reads maps."""
         for layer in hidden:
-            reader = module.get_submodule(layer.next_name)
+            reader = layer_of(module, layer.next_name)
             lacking = [s.__name__ for s in self.statistics if s.for_maps is None]
             if lacking and (is_convolution(reader) or layer.block > 1):
                 raise ValueError(
@@ -75,74 +92,69 @@ class NeuronGranularity(Granularity):
                     f"layers=[...]."
                 )
 
-    def begin(self, pruning, names):
-        self.hidden: dict[str, HiddenLayer] = {
-            name: hidden for name, hidden in hidden_layers(pruning.module).items() if name in names
+    def begin(self, module, names):
+        kept = {
+            name: torch.ones_like(layer_of(module, name).weight.flatten(1)[:, 0], dtype=torch.bool)
+            for name in names
         }
-        pruning.kept = {}
-        for name in self.hidden:
-            n_units = len(pruning.layer(name).weight)
-            pruning.kept[name] = torch.ones(
-                n_units, dtype=torch.bool, device=pruning.layer(name).weight.device
-            )
-            self.compensation.check(self._units(pruning, name))
+        state = State(module, kept)
+        for name, hidden in _hidden(state).items():
+            self.compensation.check(units_of(module, hidden, kept[name]))
+        return state
 
-    def score(self, pruning):
-        statistics = self.criterion.requires
-        probed = pruning.probed and any(kind.needs_backward() for kind in statistics)
-        measured = pruning.measured = self._collect(
-            pruning, list(self.hidden), (*statistics, InputProbeError) if probed else statistics
-        )
-        if probed:
+    def score(self, state, calibration, generator):
+        requires, hidden = self.criterion.requires, _hidden(state)
+        n_probes = calibration.n_probes if Need.of(requires) & BACKWARD else None
+        statistics = requires if n_probes is None else (*requires, InputProbeError)
+        measured = self._collect(state, state.module, hidden, statistics, calibration)
+        probe_error = None
+        if n_probes is not None:
             spreads = [statistics[InputProbeError] for statistics in measured.values()]
-            pruning.probe_error = relative_probe_error(spreads, pruning.metric.n_probes)
-        self.units = {name: self._units(pruning, name) for name in self.hidden}
-        return {
-            name: self.criterion.score(units, measured[name], pruning.generator)
-            for name, units in self.units.items()
+            probe_error = relative_probe_error(spreads, n_probes)
+        scores = {
+            name: self.criterion.score(
+                units_of(state.module, layer, state.kept[name]), measured[name], generator
+            )
+            for name, layer in hidden.items()
         }
+        return Scoring(scores, measured, probe_error)
 
-    @staticmethod
-    def allocate(scores, ratio, scope, weights):
-        return allocate_units(scores, ratio, scope)
-
-    def remove(self, pruning, kept):
-        changed = False
-        for name, hidden in self.hidden.items():
-            removed = pruning.kept[name] & ~kept[name]
+    def remove(self, state, scoring, kept, calibration):
+        module, hidden = copy.deepcopy(state.module), _hidden(state)
+        requires, changed = self.compensation.requires, False
+        for i, (name, layer) in enumerate(hidden.items()):
+            removed = state.kept[name] & ~kept[name]
             changed |= bool(removed.any())
             if not changed:
                 continue
-            statistics = self._statistics_for_compensation(pruning, name)
-            weight, bias = self.compensation.restore(self.units[name], removed, statistics)
-            columns = self.units[name].columns(kept[name])
-            write(pruning.layer(hidden.next_name), weight.masked_fill(~columns, 0.0), bias)
-        for name in self.hidden:
-            layer, gone = pruning.layer(name), ~kept[name]
-            bias = None if layer.bias is None else layer.bias.masked_fill(gone, 0.0)
-            write(layer, pruning.weight(name).masked_fill(gone[:, None], 0.0), bias)
-        pruning.kept = kept
+            statistics = scoring.statistics[name]
+            if i or not set(requires) <= set(statistics.by_class):  # layers before have changed
+                one = {name: layer}
+                statistics = self._collect(state, module, one, requires, calibration)[name]
+            units = units_of(state.module, layer, state.kept[name])
+            weight, bias = self.compensation.restore(units, removed, statistics)
+            columns = units.columns(kept[name])
+            write(module, layer.next_name, weight.masked_fill(~columns, 0.0), bias)
+        for name in hidden:
+            part, gone = layer_of(module, name), ~kept[name]
+            weight = part.weight.detach().flatten(1).double()
+            bias = None if part.bias is None else part.bias.detach().masked_fill(gone, 0.0)
+            write(module, name, weight.masked_fill(gone[:, None], 0.0), bias)
+        return State(module, kept)
 
-    def _statistics_for_compensation(self, pruning, name) -> LayerStatistics:
-        """Those of the scores if the first layer needs no others; nothing has changed before it."""
-        known, requires = pruning.measured[name], self.compensation.requires
-        if name == next(iter(self.hidden)) and set(requires) <= set(known.by_class):
-            return known
-        return self._collect(pruning, [name], requires)[name]
-
-    def masks(self, pruning):
-        masks = {}
-        for name, hidden in self.hidden.items():
+    def masks(self, state):
+        masks: dict[str, Tensor] = {}
+        for name, hidden in _hidden(state).items():
             for layer in (name, hidden.next_name):
-                weight = pruning.layer(layer).weight.flatten(1)
+                weight = layer_of(state.module, layer).weight.flatten(1)
                 masks.setdefault(layer, torch.ones_like(weight, dtype=torch.bool))
-            masks[name] &= pruning.kept[name][:, None]
-            masks[hidden.next_name] &= pruning.kept[name].repeat_interleave(hidden.block)
-        return {name: mask.view_as(pruning.layer(name).weight) for name, mask in masks.items()}
+            masks[name] &= state.kept[name][:, None]
+            masks[hidden.next_name] &= state.kept[name].repeat_interleave(hidden.block)
+        return {name: m.view_as(layer_of(state.module, name).weight) for name, m in masks.items()}
 
-    def report(self, pruning):
-        masks, rows = self.masks(pruning), []
-        for name, kept in pruning.kept.items():
+    def report(self, state):
+        masks, rows = self.masks(state), []
+        for name, kept in state.kept.items():
             left = int(kept.sum())
             rows.append(
                 {
@@ -156,22 +168,25 @@ class NeuronGranularity(Granularity):
             )
         return rows
 
-    def _units(self, pruning, name) -> Units:
-        return units_of(pruning.module, self.hidden[name], pruning.kept[name])
-
-    def _collect(self, pruning, names, statistics) -> dict[str, LayerStatistics]:
-        """Statistics of the layers that read the units."""
-        if not statistics:
-            return {name: LayerStatistics() for name in names}
-        readers = {self.hidden[name].next_name: name for name in names}
-        measured = collect(
-            pruning.module,
-            {reader: pruning.layer(reader) for reader in readers},
-            pruning.data,
+    @staticmethod
+    def _collect(
+        state: State,
+        module: nn.Module,
+        hidden: Mapping[str, HiddenLayer],
+        statistics: Sequence[type[Statistic]],
+        calibration: Calibration,
+    ) -> dict[str, LayerStatistics]:
+        """Statistics of the layers that read the units, by the units' layers."""
+        readers = {layer.next_name: name for name, layer in hidden.items()}
+        measured = calibration.collect(
+            module,
+            {reader: layer_of(module, reader) for reader in readers},
             statistics,
-            metric=pruning.metric,
-            loss=pruning.loss,
-            dense=pruning.dense,
-            n_units={reader: len(pruning.kept[name]) for reader, name in readers.items()},
+            n_units={reader: len(state.kept[name]) for reader, name in readers.items()},
         )
         return {name: measured[reader] for reader, name in readers.items()}
+
+
+def _hidden(state: State) -> dict[str, HiddenLayer]:
+    """The hidden layers that may lose units, in their order."""
+    return {n: layer for n, layer in hidden_layers(state.module).items() if n in state.kept}

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from typing import Any
 
 import torch
 
-from ...allocation.scopes import allocate, allocate_ratios
-from ...calibration.collect import collect
+from ...allocation import parse_scope
 from ...calibration.statistics import ProbeError, relative_probe_error
-from ...compensation import COMPENSATIONS, Stage
+from ...compensation import COMPENSATIONS
 from ...criteria import CRITERIA
-from ...networks.chain import alive_units, chain_of_layers
-from ...networks.layers import prunable_layers
-from ...networks.patches import is_convolution
-from ...utils.validation import check_scope
-from ._base import Granularity, write
+from ...networks import alive_units, chain_of_layers, is_convolution, layer_of, prunable_layers
+from ...utils import Registry
+from ._base import Granularity, Scoring, State, write
 
 
 class WeightGranularity(Granularity):
     """Single weights: every layer keeps its shape and gets zeros."""
 
     name = "weight"
+    criteria = CRITERIA
+    compensations = COMPENSATIONS
     default_scope = "global"
     without_data = "method='magnitude' with compensation='none'"
 
-    criteria = CRITERIA
-    compensations = COMPENSATIONS
-
-    @staticmethod
-    def check_scope(scope, names=None):
-        check_scope(scope, names)
+    @classmethod
+    def parse_scope(cls, scope: Any):
+        return parse_scope(cls.default_scope if _is_auto(scope) else scope)
 
     def layers(self, module, names):
         layers = prunable_layers(module, names)
@@ -45,69 +42,52 @@ class WeightGranularity(Granularity):
                 )
         return list(layers)
 
-    def begin(self, pruning, names):
-        pruning.kept = {n: torch.ones_like(pruning.weight(n), dtype=torch.bool) for n in names}
+    def begin(self, module, names):
+        weights = {name: layer_of(module, name).weight.flatten(1) for name in names}
+        return State(module, {n: torch.ones_like(w, dtype=torch.bool) for n, w in weights.items()})
 
-    def score(self, pruning):
-        layers = {name: pruning.layer(name) for name in pruning.kept}
-        statistics = (*self.statistics, ProbeError) if pruning.probed else self.statistics
-        pruning.measured = collect(
-            pruning.module,
-            layers,
-            pruning.data,
-            statistics,
-            metric=pruning.metric,
-            loss=pruning.loss,
+    def score(self, state, calibration, generator):
+        n_probes = calibration.n_probes
+        measured = calibration.collect(
+            state.module,
+            {name: layer_of(state.module, name) for name in state.kept},
+            self.statistics if n_probes is None else (*self.statistics, ProbeError),
+            kept=state.kept,
         )
-        for name, mask in pruning.kept.items():
-            pruning.measured[name].kept = mask
-        if pruning.probed:
-            spreads = [statistics[ProbeError] for statistics in pruning.measured.values()]
-            pruning.probe_error = relative_probe_error(spreads, pruning.metric.n_probes)
-        return {
-            name: self.criterion.score(
-                pruning.weight(name), pruning.measured[name], pruning.generator
+        probe_error = None
+        if n_probes is not None:
+            spreads = [statistics[ProbeError] for statistics in measured.values()]
+            probe_error = relative_probe_error(spreads, n_probes)
+        scores = {
+            name: self.criterion.score(state.weight(name), measured[name], generator)
+            for name in state.kept
+        }
+        return Scoring(scores, measured, probe_error)
+
+    def remove(self, state, scoring, kept, calibration):
+        module = copy.deepcopy(state.module)
+        for name in kept:
+            layer = layer_of(module, name)
+            removed = state.kept[name] & ~kept[name]
+            bias = None if layer.bias is None else layer.bias.detach().double()
+            weight, bias = self.compensation.apply(
+                state.weight(name), bias, removed, scoring.statistics[name]
             )
-            for name in layers
+            write(module, name, weight.masked_fill(~kept[name], 0.0), bias)
+        effort = self.compensation.adjust(module, kept, scoring.statistics, calibration)
+        return State(module, kept, effort)
+
+    def masks(self, state):
+        return {
+            name: mask.view_as(layer_of(state.module, name).weight)
+            for name, mask in state.kept.items()
         }
 
-    @staticmethod
-    def allocate(scores, ratio, scope, weights):
-        if isinstance(ratio, Mapping):
-            return allocate_ratios(scores, ratio)
-        return allocate(scores, ratio, scope, weights)
-
-    def remove(self, pruning, kept):
-        layers = {name: pruning.layer(name) for name in kept}
-        for name, layer in layers.items():
-            removed = pruning.kept[name] & ~kept[name]
-            with torch.no_grad():
-                bias = None if layer.bias is None else layer.bias.double()
-                weight, bias = self.compensation.apply(
-                    pruning.weight(name), bias, removed, pruning.measured[name]
-                )
-                write(layer, weight.masked_fill(~kept[name], 0.0), bias)
-        self.compensation.adjust(
-            Stage(
-                pruning.module,
-                pruning.dense,
-                layers,
-                kept,
-                pruning.measured,
-                pruning.data,
-                pruning.metric,
-            )
-        )
-        pruning.kept = kept
-
-    def masks(self, pruning):
-        return {name: m.view_as(pruning.layer(name).weight) for name, m in pruning.kept.items()}
-
-    def report(self, pruning):
-        layers = {name: pruning.layer(name) for name in pruning.kept}
-        alive = alive_units(pruning.kept, chain_of_layers(pruning.module, layers))
+    def report(self, state):
+        layers = {name: layer_of(state.module, name) for name in state.kept}
+        alive = alive_units(state.kept, chain_of_layers(state.module, layers))
         rows = []
-        for name, mask in pruning.kept.items():
+        for name, mask in state.kept.items():
             left = int(mask.sum())
             rows.append(
                 {
@@ -122,7 +102,11 @@ class WeightGranularity(Granularity):
         return rows
 
 
-def _for_convolutions(registry) -> list[str]:
+def _is_auto(scope: Any) -> bool:
+    return isinstance(scope, str) and scope == "auto"
+
+
+def _for_convolutions(registry: Registry) -> list[str]:
     """The names whose statistics are defined for convolutions."""
     return sorted(
         name

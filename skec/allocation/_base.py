@@ -1,0 +1,110 @@
+"""The protocol of a scope, and the registries of the scopes known by name."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..utils import FOR_UNITS, FOR_WEIGHTS, Registered, Registry, check_ratio
+
+Scores = Mapping[str, Tensor]
+Masks = dict[str, Tensor]
+Reached = Callable[[float], float]
+
+SCOPES = Registry("scope", also="'auto', a pattern such as '2:4', a dict of ratios per layer, ")
+UNIT_SCOPES = Registry("scope", also="'auto', a dict of ratios per hidden layer, ")
+SCOPES.elsewhere.append((UNIT_SCOPES, FOR_UNITS))
+UNIT_SCOPES.elsewhere.append((SCOPES, FOR_WEIGHTS))
+
+
+def at_once(ratio: float) -> float:
+    """The whole ratio in one step."""
+    return ratio
+
+
+class Scope(Registered, registry=SCOPES):
+    """Where weights compete: turns scores and a pruning ratio into masks.
+
+    To add a scope, write one class in a file of this folder and import it in ``__init__.py``.
+    Giving it a ``name`` makes it available as ``scope=name``. An instance can be passed in place
+    of a name.
+
+    Attributes
+    ----------
+    name : str
+    """
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise a ``ValueError`` if the scope does not fit the layers that are pruned."""
+
+    @abstractmethod
+    def allocate(
+        self,
+        scores: Scores,
+        ratio: float,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        reached: Reached = at_once,
+    ) -> Masks:
+        """Keep the weights with the highest scores.
+
+        Parameters
+        ----------
+        scores : mapping of layer name to float64 tensor of shape (n_out, n_in)
+            Minus infinity marks a weight that is already removed.
+        ratio : float
+            Fraction of the weights to remove after the last step, in [0, 1).
+        weights : mapping of layer name to tensor of shape (n_out, n_in), default=None
+            The weights of the dense network.
+        reached : callable, default=at_once
+            Gives for a final ratio the ratio after the present step.
+
+        Returns
+        -------
+        dict of layer name to bool tensor of shape (n_out, n_in)
+            True marks a kept weight.
+        """
+
+
+class UnitScope(Registered, registry=UNIT_SCOPES):
+    """Where units compete: turns scores and a pruning ratio into masks.
+
+    The same as :class:`Scope` for whole units.
+
+    Attributes
+    ----------
+    name : str
+    """
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise a ``ValueError`` if the scope does not fit the layers that are pruned."""
+
+    @abstractmethod
+    def allocate(
+        self,
+        scores: Scores,
+        ratio: float,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        reached: Reached = at_once,
+    ) -> Masks:
+        """Keep the units with the highest scores.
+
+        Parameters and result are those of :meth:`Scope.allocate`, with scores and masks of shape
+        (n_units,).
+        """
+
+
+def check_ratios(ratios: Mapping[Any, Any], names: Sequence[str] | None = None) -> None:
+    """Raise unless a mapping gives ratios in [0, 1) to layers that can be pruned."""
+    unknown = [name for name in ratios if names is not None and name not in names]
+    if unknown and names is not None:
+        raise ValueError(
+            f"scope names layers {unknown} that cannot be pruned. The prunable layers are "
+            f"{list(names)}."
+        )
+    for name, ratio in ratios.items():
+        check_ratio(ratio, f"scope[{name!r}]")

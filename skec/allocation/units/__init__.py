@@ -1,0 +1,18 @@
+"""Scopes of units: where the units of hidden layers compete.
+
+To add one, write its file and import it here.
+"""
+
+from . import layer, ratios, whole
+from .layer import UnitLayerScope
+from .ratios import UnitLayerRatios
+from .whole import UnitGlobalScope
+
+__all__ = [
+    "UnitGlobalScope",
+    "UnitLayerRatios",
+    "UnitLayerScope",
+    "layer",
+    "ratios",
+    "whole",
+]

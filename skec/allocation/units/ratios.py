@@ -1,0 +1,37 @@
+"""Each hidden layer has its own ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .._base import UnitScope, at_once, check_ratios
+from ..counts import keep_highest, n_removed_units
+
+
+class UnitLayerRatios(UnitScope):
+    """Remove a given ratio of the units of each hidden layer.
+
+    The ratios take the place of the pruning ratio. Layers that are not named keep all units, and
+    every layer keeps one.
+
+    Parameters
+    ----------
+    ratios : mapping of layer name to float
+        In [0, 1). A mapping as ``scope`` stands for this class.
+    """
+
+    def __init__(self, ratios: Mapping[str, float]):
+        check_ratios(ratios)
+        self.ratios = dict(ratios)
+
+    def check(self, names):
+        check_ratios(self.ratios, names)
+
+    def allocate(self, scores, ratio, *, weights=None, reached=at_once):
+        ratios = {name: reached(self.ratios.get(name, 0.0)) for name in scores}
+        return {
+            name: keep_highest(
+                score, min(n_removed_units(len(score), ratios[name]), len(score) - 1)
+            )
+            for name, score in scores.items()
+        }

@@ -1,0 +1,256 @@
+"""Sums that several statistics share: averages and moments that can be merged."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._base import LayerBatch, Statistic
+
+
+def merge_moments(
+    total: Tensor,
+    mean: Tensor,
+    scatter: Tensor,
+    other_total: Tensor,
+    other_mean: Tensor,
+    other_scatter: Tensor,
+) -> Tensor:
+    """Merge the weighted moments of two sets of samples (Chan, Golub & LeVeque, 1983).
+
+    With ``n = n_a + n_b`` and ``δ = m_b − m_a``: ``m = m_a + δ n_b / n`` and
+    ``V = V_a + V_b + δ² n_a n_b / n``.
+
+    Parameters
+    ----------
+    total, other_total : float64 tensors of shape (...)
+        Sums of the weights.
+    mean, other_mean : float64 tensors of shape (...) or (..., n_in)
+        Weighted means. ``mean`` is changed in place.
+    scatter, other_scatter : float64 tensors in the shape of ``mean``
+        Weighted sums of squared deviations. ``scatter`` is changed in place.
+
+    Returns
+    -------
+    float64 tensor of shape (...)
+        The joint sum of the weights.
+
+    Examples
+    --------
+    >>> two = torch.tensor(2.0)
+    >>> mean, scatter = torch.tensor(1.0), torch.tensor(0.0)
+    >>> merge_moments(two, mean, scatter, two, torch.tensor(3.0), torch.tensor(0.0))
+    tensor(4.)
+    >>> mean, scatter
+    (tensor(2.), tensor(4.))
+    """
+    joint = total + other_total
+    share = other_total / torch.where(joint > 0, joint, 1.0)
+    weight = share * total
+    if mean.ndim > total.ndim:
+        share, weight = share[:, None], weight[:, None]
+    shift = other_mean - mean
+    scatter += other_scatter
+    scatter.addcmul_(shift.square(), weight)
+    mean.addcmul_(shift, share)
+    return joint
+
+
+class Average(Statistic):
+    """Base class: a mean over samples.
+
+    Attributes
+    ----------
+    total_weight : float
+        Sum of the sample weights.
+    total : float64 tensor
+        Weighted sum.
+    """
+
+    def __init__(self, layer: Any, shape: tuple[int, ...]):
+        self.total_weight = 0.0
+        self.total = layer.weight.detach().new_zeros(shape, dtype=torch.float64)
+
+    def merge(self, other: Average) -> None:
+        self.total += other.total
+        self.total_weight += other.total_weight
+
+    @property
+    def mean(self) -> Tensor:
+        """The weighted mean, float64."""
+        return self.total / self.total_weight
+
+
+class WeightMoments(Statistic):
+    """Base class: moments of each weight's input, weighted by its unit's sensitivity.
+
+    Attributes
+    ----------
+    total_weight : float
+        Sum of the sample weights.
+    """
+
+    def __init__(self, layer: Any):
+        self.total_weight = 0.0
+        self._merged: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @abstractmethod
+    def _close_block(self) -> None:
+        """Turn the sums since the last call into moments, and pass them to ``_merge``."""
+
+    def _merge(self, total: Tensor, mean: Tensor, scatter: Tensor) -> None:
+        if self._merged is None:
+            self._merged = total.clone(), mean.clone(), scatter.clone()
+            return
+        joint = merge_moments(*self._merged, total, mean, scatter)
+        self._merged = joint, *self._merged[1:]
+
+    def merge(self, other: WeightMoments) -> None:
+        if other.total_weight == 0.0:
+            return
+        self._close_block()
+        self._merge(*other.moments)
+        self.total_weight += other.total_weight
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sensitivity, mean and scatter."""
+        self._close_block()
+        if self._merged is None:
+            raise ValueError("There are no moments before the first batch; call update first.")
+        return self._merged
+
+    @property
+    def sensitivity(self) -> Tensor:
+        """``S`` times the total weight, float64 of shape (n_out,)."""
+        return self.moments[0]
+
+    @property
+    def mean(self) -> Tensor:
+        """``m``, float64 of shape (n_out, n_in).
+
+        Some value in the range of the inputs for a unit without sensitivity.
+        """
+        return self.moments[1]
+
+    @property
+    def scatter(self) -> Tensor:
+        """``V`` times the total weight, float64 of shape (n_out, n_in)."""
+        return self.moments[2]
+
+
+class UnitMoments(Statistic):
+    """Base class: moments of each input, weighted by the outputs' sensitivity to it.
+
+    Attributes
+    ----------
+    total_weight : float
+        Sum of the sample weights.
+    sensitivity : float64 tensor of shape (n_units,)
+        ``S`` times the total weight.
+    mean : float64 tensor of shape (n_units,)
+        ``m``; zero without sensitivity.
+    scatter : float64 tensor of shape (n_units,)
+        ``V`` times the total weight.
+    """
+
+    def __init__(self, layer: Any, n_units: int):
+        self.total_weight = 0.0
+        zeros = layer.weight.detach().new_zeros(n_units, dtype=torch.float64)
+        self.sensitivity, self.mean, self.scatter = zeros, zeros.clone(), zeros.clone()
+
+    @property
+    @abstractmethod
+    def constants(self) -> Tensor:
+        """The constant that replaces each column, float64 of shape (n_in,)."""
+
+    def _add(self, total: Tensor, mean: Tensor, scatter: Tensor) -> None:
+        moments = self.sensitivity, self.mean, self.scatter
+        self.sensitivity = merge_moments(*moments, total, mean, scatter)
+
+    def merge(self, other: UnitMoments) -> None:
+        self._add(other.sensitivity, other.mean, other.scatter)
+        self.total_weight += other.total_weight
+
+
+class LeastSquares(Statistic):
+    """Base class: the least squares of pre-activations ``z`` on a layer's inputs ``h``.
+
+    Attributes
+    ----------
+    total_weight : float
+        Sum of the sample weights.
+    input_mean : float64 tensor of shape (n_in,)
+    target_mean : float64 tensor of shape (n_out,)
+    input_scatter : float64 tensor of shape (n_in, n_in)
+        ``E[(h − E h)(h − E h)ᵀ]`` times the total weight.
+    target_scatter : float64 tensor of shape (n_in, n_out)
+        ``E[(h − E h)(z − E z)ᵀ]`` times the total weight.
+    """
+
+    def __init__(self, layer: Any):
+        weight = layer.weight.detach().flatten(1)
+        n_out, n_in = weight.shape
+        self.total_weight = 0.0
+        self.input_mean, self.target_mean, self.input_scatter, self.target_scatter = (
+            weight.new_zeros(shape, dtype=torch.float64)
+            for shape in ((n_in,), (n_out,), (n_in, n_in), (n_in, n_out))
+        )
+
+    def update(self, batch: LayerBatch) -> None:
+        if batch.total_weight == 0:
+            return
+        inputs, targets = batch.inputs.double(), batch.get("dense_pre_activations").double()
+        weights = torch.ones_like(inputs[:, 0]) if batch.weights is None else batch.weights.double()
+        means = [weights @ values / weights.sum() for values in (inputs, targets)]
+        inputs, targets = inputs - means[0], targets - means[1]
+        weighted = inputs * weights[:, None]
+        self._add(batch.total_weight, *means, weighted.t() @ inputs, weighted.t() @ targets)
+
+    def merge(self, other: LeastSquares) -> None:
+        if other.total_weight > 0:
+            self._add(
+                other.total_weight,
+                other.input_mean,
+                other.target_mean,
+                other.input_scatter,
+                other.target_scatter,
+            )
+
+    def _add(
+        self,
+        total: float,
+        input_mean: Tensor,
+        target_mean: Tensor,
+        input_scatter: Tensor,
+        target_scatter: Tensor,
+    ) -> None:
+        """Merge as :func:`merge_moments` does, with the products of all pairs of columns."""
+        joint = self.total_weight + total
+        shift, target_shift = input_mean - self.input_mean, target_mean - self.target_mean
+        share = self.total_weight * total / joint
+        self.input_scatter += input_scatter
+        self.input_scatter.addr_(shift, shift, alpha=share)
+        self.target_scatter += target_scatter
+        self.target_scatter.addr_(shift, target_shift, alpha=share)
+        self.input_mean = self.input_mean + shift * (total / joint)
+        self.target_mean = self.target_mean + target_shift * (total / joint)
+        self.total_weight = joint
+
+    def equations(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """``Cov[h]`` and ``Cov[h, z]`` of some inputs.
+
+        Parameters
+        ----------
+        kept : bool tensor of shape (n_in,)
+
+        Returns
+        -------
+        covariance : float64 tensor of shape (n_kept, n_kept)
+        cross : float64 tensor of shape (n_kept, n_out)
+        """
+        covariance = self.input_scatter[kept][:, kept] / self.total_weight
+        return covariance, self.target_scatter[kept] / self.total_weight

@@ -1,0 +1,61 @@
+"""The network of an estimator before training."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..networks import MLP
+
+
+def make_module(net: Any) -> nn.Module:
+    """A network as the parameters ask for: an :class:`skec.networks.MLP`, or the given module.
+
+    Parameters
+    ----------
+    net : PrunedMLP
+    """
+    arguments, module = net.get_params_for("module"), net.module
+    if isinstance(module, nn.Module) and not arguments:
+        module = copy.deepcopy(module)
+    else:
+        kind = type(module) if isinstance(module, nn.Module) else module
+        arguments = _defaults(net, kind) | arguments
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(net._seed_)
+            module = kind(**arguments)
+    return module.to(getattr(torch, net.dtype))
+
+
+def _defaults(net: Any, kind: Any) -> dict[str, Any]:
+    """The values that an estimator has for a module's parameters."""
+    defaults = {
+        "n_features": getattr(net, "n_features_in_", None),
+        "n_outputs": getattr(net, "n_outputs_", None),
+        "hidden_layer_sizes": net._layer_sizes(),
+        "activation": net.activation,
+        "dropout": net.dropout,
+        "batch_norm": net.batch_norm,
+    }
+    if not (inspect.isclass(kind) and issubclass(kind, MLP)):
+        accepted = inspect.signature(kind).parameters
+        known = {"n_features", "n_outputs"} & set(accepted)
+        return {name: defaults[name] for name in known if defaults[name] is not None}
+    given = vars(net)
+    missing = [
+        name
+        for name in ("n_features", "n_outputs")
+        if defaults[name] is None and f"module__{name}" not in given
+    ]
+    if missing:
+        raise ValueError(
+            f"The network's {' and '.join(missing)} are not known before fit. Call fit, or "
+            f"set {' and '.join('module__' + name for name in missing)} before initialize."
+        )
+    net.n_features_in_ = given.get("module__n_features", defaults["n_features"])
+    net.n_outputs_ = given.get("module__n_outputs", defaults["n_outputs"])
+    return defaults | {"generator": torch.Generator().manual_seed(net._seed_)}

@@ -1,0 +1,56 @@
+"""Outputs of a network for many rows, each independent of the rows beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .training_data import PREDICTION_ROWS
+
+_ROW_BLOCK = 64  # with whole blocks of rows a row's prediction does not depend on the others
+
+_ROW_BYTES = 16  # a row's sum begins elsewhere if the row starts off such a boundary (MKL on AMD)
+
+
+class _AlignedRows(TorchFunctionMode):
+    """Pads the inputs of linear layers, so that every row starts at an even address.
+
+    Otherwise the order of a row's sum may depend on the place of the row in its block.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is nn.functional.linear and not kwargs:
+            inputs, weight, *bias = args
+            padding = -inputs.shape[-1] % (_ROW_BYTES // inputs.element_size())
+            if padding:
+                inputs, weight = (nn.functional.pad(t, (0, padding)) for t in (inputs, weight))
+                args = (inputs, weight, *bias)
+        return func(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def outputs_in_blocks(net: Any, X: Tensor) -> Iterator[Any]:
+    """Yield the outputs of a net's network for whole blocks of rows.
+
+    With whole blocks no row's sums depend on the rows beside it.
+
+    Parameters
+    ----------
+    net : PrunedMLP
+    X : tensor of shape (n_samples, ...)
+    """
+    net.module_.eval()
+    for start in range(0, len(X), PREDICTION_ROWS):
+        rows = X[start : start + PREDICTION_ROWS]
+        padding = -len(rows) % _ROW_BLOCK
+        padded = nn.functional.pad(rows, (0, 0) * (X.ndim - 1) + (0, padding))
+        with _AlignedRows():
+            outputs = net.infer(padded)
+        if isinstance(outputs, tuple):
+            yield tuple(output[: len(rows)] for output in outputs)
+        else:
+            yield outputs[: len(rows)]

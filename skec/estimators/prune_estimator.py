@@ -1,0 +1,195 @@
+"""The one way in which the network of an estimator is pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..networks import Recorder, prunable_layers
+from ..pruning import PruningResult, prune, resolve
+from ..pruning.granularity import Granularity, get_granularity
+from ..utils import Samples
+from .adapters import Adapter
+
+# The arguments of skec.prune that are parameters of estimators.
+PRUNING_PARAMETERS = (
+    "pruning_ratio",
+    "granularity",
+    "method",
+    "compensation",
+    "method_params",
+    "compensation_params",
+    "scope",
+    "n_steps",
+    "schedule",
+    "output_metric",
+    "n_probes",
+)
+_STEPS_WITH_TRAINING = 5  # the least number of steps with training between them
+
+
+@dataclass(frozen=True)
+class PruningSettings:
+    """How the network of an estimator is pruned.
+
+    Attributes
+    ----------
+    arguments : dict
+        Arguments of :func:`skec.prune`, one for each of ``PRUNING_PARAMETERS``.
+    granularity : Granularity
+        What the arguments stand for.
+    layers : sequence of str or None
+        Names of the layers to prune; None takes all that the other settings allow.
+    prune_output_layer : bool
+        Whether the weights of the last layer are pruned too. Not used with ``layers``, and not
+        for units.
+    """
+
+    arguments: dict[str, Any]
+    granularity: Granularity = field(repr=False)
+    layers: Sequence[str] | None = None
+    prune_output_layer: bool = True
+
+    @classmethod
+    def of(
+        cls, estimator: Any, layers: Sequence[str] | None = None, **given: Any
+    ) -> PruningSettings:
+        """The settings of an estimator's parameters, some of which have given values.
+
+        Raises
+        ------
+        ValueError
+            If a method, compensation or scope is unknown.
+        """
+        arguments = {name: getattr(estimator, name) for name in PRUNING_PARAMETERS} | given
+        names = ("granularity", "method", "compensation", "method_params", "compensation_params")
+        granularity = get_granularity(*(arguments[name] for name in names), arguments["scope"])
+        return cls(arguments, granularity, layers, estimator.prune_output_layer)
+
+    def with_training_between_steps(self) -> PruningSettings:
+        """The same with at least a few steps, where their number is automatic."""
+        if self.arguments["n_steps"] != "auto":
+            return self
+        n_steps = max(self.granularity.n_steps, _STEPS_WITH_TRAINING)
+        arguments = self.arguments | {"n_steps": n_steps}
+        return PruningSettings(arguments, self.granularity, self.layers, self.prune_output_layer)
+
+    def layers_of(self, order: Sequence[str]) -> Sequence[str] | None:
+        """Names of the layers to prune, given the order in which the network runs its layers."""
+        if self.layers is not None or self.granularity.name == "neuron":
+            return self.layers
+        return order if self.prune_output_layer or len(order) == 1 else order[:-1]
+
+    def check(
+        self,
+        adapter: Adapter,
+        module: nn.Module,
+        samples: Samples | None = None,
+        order: Sequence[str] | None = None,
+    ) -> None:
+        """Raise if a network cannot be pruned with these settings.
+
+        Parameters
+        ----------
+        adapter : Adapter
+            Of the estimator that has the network.
+        module : torch.nn.Module
+            It need not be trained.
+        samples : Samples, default=None
+            A few samples. Without them less is checked.
+        order : sequence of str, default=None
+            The order in which it runs its layers; None stands for the order of registration.
+        """
+        order = list(prunable_layers(module)) if order is None else order
+        layers = self.layers_of(order)
+        if samples is None:
+            self.granularity.check(module, layers)
+        else:
+            resolve(
+                module,
+                samples.X,
+                samples.y,
+                samples.sample_weight,
+                loss=adapter.loss,
+                layers=layers,
+                batch_size=len(samples),
+                random_state=0,
+                **self.arguments,
+            )
+
+
+def prune_estimator(
+    adapter: Adapter,
+    network: nn.Module,
+    settings: PruningSettings,
+    samples: Samples | None,
+    *,
+    batch_size: int,
+    random_state: Any,
+    order: Sequence[str] | None = None,
+    after_step: Callable[..., None] | None = None,
+) -> PruningResult:
+    """Prune a network, and make the result the network of an estimator.
+
+    Parameters
+    ----------
+    adapter : Adapter
+        Of the estimator.
+    network : torch.nn.Module
+        The dense network. It is not changed.
+    settings : PruningSettings
+    samples : Samples or None
+        Calibration samples in the units of the network.
+    batch_size, random_state, after_step
+        As in :func:`skec.prune`.
+    order : sequence of str, default=None
+        The order in which the network runs its layers; None stands for the order of registration.
+    """
+    order = list(prunable_layers(network)) if order is None else order
+    result = prune(
+        network,
+        None if samples is None else samples.X,
+        None if samples is None else samples.y,
+        sample_weight=None if samples is None else samples.sample_weight,
+        loss=adapter.loss,
+        layers=settings.layers_of(order),
+        batch_size=batch_size,
+        after_step=after_step,
+        random_state=random_state,
+        **settings.arguments,
+    )
+    adapter.install(result, network, samples, settings.arguments["pruning_ratio"])
+    return result
+
+
+def execution_order(module: nn.Module, X: torch.Tensor) -> list[str]:
+    """Names of the prunable layers in the order in which a forward pass runs them."""
+    layers = prunable_layers(module)
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad(), Recorder(module, layers) as record:
+            record.forward(module, X[:2])
+    finally:
+        for child, mode in modes:
+            child.training = mode
+    return list(record.inputs)
+
+
+def check_given(arguments: Mapping[str, Any], own: PruningSettings | Any) -> dict[str, Any]:
+    """Arguments of a call, without an estimator's parameters that belong to another method.
+
+    The ``method_params`` of an estimator are for its own method, and its ``compensation_params``
+    for its own compensation.
+    """
+    given = dict(arguments)
+    named = {"method", "compensation"} & set(given)
+    if "method" in named and own.compensation == "auto":  # the method brings its compensation
+        named.add("compensation")
+    for name in named:
+        given.setdefault(f"{name}_params", None)
+    return given

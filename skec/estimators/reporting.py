@@ -1,0 +1,79 @@
+"""The row of the history and the report that a pruning leaves in an estimator."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..networks import hidden_layers, layer_of
+from ..pruning import PruningReport, PruningResult
+from ..training import TensorBatches, mean_loss
+from ..utils import Samples
+
+_REPORT_SAMPLES = 512  # calibration samples on which the report's losses are measured
+
+
+def record_pruning(net: Any, result: PruningResult, samples: Samples | None, ratio: float) -> None:
+    """Write the report and the row of the history.
+
+    Parameters
+    ----------
+    net : PrunedMLP
+        With the dense network and the pruned one.
+    result : PruningResult
+    samples : Samples or None
+        Calibration samples, in the network's units.
+    ratio : float
+    """
+    history = net.history
+    history.new_epoch()
+    history.record("epoch", len(history))
+    history.record("phase", "prune")
+    history.record("pruning_ratio", float(ratio))
+    history.record("sparsity", result.sparsity)
+    if net.verbose:
+        n_weights = sum(mask.numel() for mask in result.masks.values())
+        print(f"pruned {result.sparsity:.2%} of {n_weights}")
+    if samples is None or samples.y is None:
+        net.pruning_report_ = result.report
+        return
+    batches = TensorBatches(samples.take(slice(_REPORT_SAMPLES)), batch_size=1024)
+    loss = net._loss_function()
+    before = mean_loss(net.dense_module_, loss, batches)
+    after = mean_loss(result.module, loss, batches)
+    history.record("train_loss", after)
+    alone = {
+        name: mean_loss(module, loss, batches)
+        for name, module in _each_layer_alone(net.dense_module_, result)
+    }
+    net.pruning_report_ = PruningReport(
+        row | {"loss_before": before, "loss_after": alone[row["layer"]]} for row in result.report
+    )
+    net.pruning_report_.loss_before, net.pruning_report_.loss_after = before, after
+
+
+def _each_layer_alone(dense: nn.Module, result: PruningResult):
+    """Yield the name of each layer with the dense network in which it alone is pruned."""
+    changed = {name: name for name in result.masks}
+    if result.unit_masks is not None:  # then the next layer has other weights
+        hidden = hidden_layers(result.module)
+        changed = {name: hidden[name].next_name for name in result.unit_masks}
+    for name, layer_name in changed.items():
+        module = copy.deepcopy(dense)
+        _take_parameters(module, result, layer_name)
+        yield name, module
+
+
+@torch.no_grad()
+def _take_parameters(module: nn.Module, result: PruningResult, name: str) -> None:
+    """Give a layer of the dense network its pruned parameters, for all units that are kept."""
+    layer, pruned = layer_of(module, name), layer_of(result.module, name)
+    kept = (result.unit_masks or {}).get(name, slice(None))
+    layer.weight[kept] = pruned.weight[kept]
+    if pruned.bias is not None:
+        if layer.bias is None:
+            layer.bias = nn.Parameter(torch.zeros_like(pruned.bias))
+        layer.bias[kept] = pruned.bias[kept]

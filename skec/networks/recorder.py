@@ -1,0 +1,121 @@
+"""Records the inputs and pre-activations of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from torch import Tensor, nn
+
+
+class Recorder:
+    """Records what enters and leaves each layer during one forward pass.
+
+    Used as a context manager. Every recorded pre-activation is a point at which autograd can
+    differentiate, also where nothing before it asks for a gradient.
+
+    Parameters
+    ----------
+    layers : mapping of str to torch.nn.Module
+    at_inputs : bool, default=False
+        Whether the inputs are such points too.
+
+    Attributes
+    ----------
+    inputs : dict of str to tensor of shape (n_samples, n_in)
+        For a convolution (n_samples, n_channels, ...).
+    input_points : dict of str to tensor of shape (n_samples, n_in)
+        The inputs as points of the graph; there with ``at_inputs``.
+    pre_activations : dict of str to tensor of shape (n_samples, n_out)
+        For a convolution (n_samples, n_out, ...).
+    """
+
+    def __init__(self, module: nn.Module, layers: Mapping[str, nn.Module], at_inputs: bool = False):
+        self.layers, self.at_inputs = layers, at_inputs
+        self.copies = any(getattr(child, "inplace", False) for child in module.modules())
+        self.inputs: dict[str, Tensor] = {}
+        self.input_points: dict[str, Tensor] = {}
+        self.pre_activations: dict[str, Tensor] = {}
+        self._versions: dict[str, tuple[int, int]] = {}
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> Recorder:
+        for name, layer in self.layers.items():
+            handles = [layer.register_forward_hook(self._hook(name), with_kwargs=True)]
+            if self.at_inputs:
+                handles.append(layer.register_forward_pre_hook(self._point(name)))
+            for handle in handles:
+                self._hooks.callback(handle.remove)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._hooks.close()
+
+    def clear(self) -> None:
+        """Forget the last forward pass."""
+        self.inputs.clear()
+        self.input_points.clear()
+        self.pre_activations.clear()
+
+    def _point(self, name: str) -> Callable:
+        def make_point(layer, arguments):
+            (inputs,) = arguments
+            if not inputs.requires_grad:
+                inputs = inputs.detach().requires_grad_()
+            self.input_points[name] = inputs
+            return (inputs,)
+
+        return make_point
+
+    def _hook(self, name: str) -> Callable:
+        def record(layer, arguments, keywords, output):
+            (inputs,) = arguments or keywords.values()
+            if name in self.inputs:
+                raise ValueError(
+                    f"Layer {name!r} runs more than once in a forward pass; its weight then has "
+                    f"no single input. Leave it out with layers=[...]."
+                )
+            _check_shape(name, layer, inputs)
+            if not output.requires_grad:
+                output = output.detach().requires_grad_()
+            self.inputs[name] = inputs.detach().clone() if self.copies else inputs.detach()
+            self.pre_activations[name] = output
+            self._versions[name] = (self.inputs[name]._version, output._version)
+            return output.clone() if self.copies else output
+
+        return record
+
+    def forward(self, module: nn.Module, X: Tensor):
+        """Run the module on a copy of X, and raise if it wrote over something recorded."""
+        message = (
+            "The network's forward writes in place over the input or output of a linear layer, "
+            "which cannot be differentiated. Use the out-of-place operation."
+        )
+        try:
+            outputs = module(X.clone())
+        except RuntimeError as error:
+            if "in-place operation" in str(error):
+                raise ValueError(message) from error
+            raise
+        for name, output in self.pre_activations.items():
+            if (self.inputs[name]._version, output._version) != self._versions[name]:
+                raise ValueError(message)
+        return outputs
+
+
+# Dimensions of the inputs: the number, and what they are called.
+_SHAPES = {
+    nn.Linear: (2, "n_in"),
+    nn.Conv1d: (3, "n_channels, length"),
+    nn.Conv2d: (4, "n_channels, height, width"),
+}
+
+
+def _check_shape(name: str, layer: nn.Module, inputs: Tensor) -> None:
+    """Raise unless a layer gets one input of the usual dimensions."""
+    n_dimensions, names = next(s for kind, s in _SHAPES.items() if isinstance(layer, kind))
+    if inputs.ndim != n_dimensions:
+        raise ValueError(
+            f"Layer {name!r} gets an input of shape {tuple(inputs.shape)}; pruning needs "
+            f"(n_samples, {names}). Leave the layer out with layers=[...]."
+        )

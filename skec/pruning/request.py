@@ -1,0 +1,175 @@
+"""What a call of ``prune`` asks for, checked before any work is done."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import Tensor, nn
+
+from ..allocation import SCHEDULES, Schedule
+from ..calibration import (
+    Calibration,
+    OutputMetric,
+    calibration_samples,
+    identity_metric,
+    metric_for,
+    probes_for,
+)
+from ..calibration.statistics import BACKWARD, Need, NetworkStatistic
+from ..networks import default_loss, layer_of, output_tensors
+from ..utils import Samples, check_count, check_probes, check_ratio
+from .granularity import Granularity, get_granularity
+
+
+@dataclass(frozen=True)
+class Request:
+    """A pruning that can be done.
+
+    Attributes
+    ----------
+    granularity : Granularity
+        With criterion, compensation and scope.
+    names : list of str
+        The layers that lose weights or units.
+    pruning_ratio : float
+    n_steps : int
+    schedule : Schedule
+    calibration : Calibration
+        With a copy of the network in evaluation mode.
+    generator : torch.Generator
+        The source of random numbers.
+    """
+
+    granularity: Granularity
+    names: list[str]
+    pruning_ratio: float
+    n_steps: int
+    schedule: Schedule
+    calibration: Calibration
+    generator: torch.Generator
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the dense network as matrices."""
+        dense = self.calibration.dense
+        return {name: layer_of(dense, name).weight.detach().flatten(1) for name in self.names}
+
+    def ratio_after(self, step: int, final: float) -> float:
+        """The part of a final ratio that is removed after a step."""
+        return self.schedule.at(final, step, self.n_steps)
+
+
+def resolve(
+    module: nn.Module,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    pruning_ratio: float,
+    granularity: str,
+    method: Any,
+    compensation: Any,
+    method_params: Mapping[str, Any] | None,
+    compensation_params: Mapping[str, Any] | None,
+    scope: Any,
+    n_steps: Any,
+    schedule: Any,
+    output_metric: Any,
+    n_probes: Any,
+    loss: nn.Module | None,
+    layers: Sequence[str] | None,
+    batch_size: int,
+    random_state: Any,
+) -> Request:
+    """Check the arguments of :func:`skec.prune` and return what they ask for.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the request cannot be satisfied.
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"module must be a torch.nn.Module; got {type(module).__name__}. Use skec.ECPruner for "
+            f"estimators."
+        )
+    kind = get_granularity(
+        granularity, method, compensation, method_params, compensation_params, scope
+    )
+    names = kind.check(module, layers)
+    check_ratio(pruning_ratio)
+    schedule = SCHEDULES.make(schedule)
+    check_probes(n_probes)
+    n_steps = kind.n_steps if isinstance(n_steps, str) and n_steps == "auto" else n_steps
+    check_count("n_steps", n_steps, also="'auto'")
+    check_count("batch_size", batch_size)
+    recommended = kind.criterion.output_metric
+    metric = metric_for(output_metric, loss, recommended=recommended)
+    samples = _samples(kind, module, X, y, sample_weight)
+    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    generator = torch.Generator().manual_seed(seed)
+    dense, need = copy.deepcopy(module).eval(), Need.of(kind.statistics)
+    outputs: list[Tensor] | None = None
+    if samples is not None and _looks_at_outputs(kind, metric):
+        outputs = _outputs(dense, samples, batch_size)
+        metric = metric_for(output_metric, loss, outputs, recommended)
+    if need & Need.LOSS_GRADIENT and samples is not None and outputs is not None:
+        loss = default_loss(loss, samples.y, len(outputs))
+    if need & BACKWARD and outputs is not None:
+        metric = _probed(metric, outputs, n_probes, generator)
+    calibration = Calibration(dense, samples, metric, loss, batch_size)
+    return Request(kind, names, pruning_ratio, n_steps, schedule, calibration, generator)
+
+
+def _samples(kind: Granularity, module: nn.Module, X, y, sample_weight) -> Samples | None:
+    """The calibration samples, or None if nothing needs them; raise if something is missing."""
+    if not kind.statistics:
+        return None
+    method = kind.criterion.name or type(kind.criterion).__name__
+    if X is None:
+        raise ValueError(
+            f"method={method!r} with compensation={kind.compensation.name!r} needs calibration "
+            f"data; got X=None. Pass X, or use {kind.without_data}."
+        )
+    if y is None and Need.of(kind.statistics) & Need.LOSS_GRADIENT:
+        raise ValueError(
+            f"method={method!r} needs the targets of the calibration data; got y=None. Pass y, or "
+            f"use method='ec', which needs none."
+        )
+    return calibration_samples(module, X, y, sample_weight)
+
+
+def _looks_at_outputs(kind: Granularity, metric: OutputMetric) -> bool:
+    """Whether the outputs have to be known before the first pass over the samples."""
+    runs_itself = all(issubclass(statistic, NetworkStatistic) for statistic in kind.statistics)
+    return not (runs_itself and metric is identity_metric)
+
+
+def _outputs(module: nn.Module, samples: Samples, batch_size: int) -> list[Tensor]:
+    """What the network returns for a batch."""
+    X, _, _ = next(samples.batches(batch_size))
+    with torch.no_grad():
+        try:
+            outputs = module(X.clone())
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(
+                f"The network does not take X of shape {tuple(X.shape)}: {error}. Pass X in the "
+                f"form that its forward takes."
+            ) from error
+    return output_tensors(outputs, len(X))
+
+
+def _probed(
+    metric: OutputMetric, outputs: Sequence[Tensor], n_probes: Any, generator: torch.Generator
+) -> OutputMetric:
+    """The metric, seen through random probes where there are many outputs."""
+    n_outputs = sum(output[0].numel() for output in outputs)
+    metric.check(n_outputs)
+    probes = probes_for(n_outputs, n_probes)
+    return metric if probes is None else metric.probed(probes, generator)

@@ -1,0 +1,105 @@
+"""Private parts of other libraries, where no public way exists; each behind one function.
+
+Every function says why it is needed. Tests run them against the oldest and the newest supported
+version of each library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_params
+from sklearn.utils.validation import _check_sample_weight
+from torch import Tensor, nn
+
+__all__ = [
+    "Interval",
+    "Options",
+    "StrOptions",
+    "add_one",
+    "check_sample_weight",
+    "fused_adam",
+    "has_hooks",
+    "multiply",
+    "optimizer_has_hooks",
+    "take_rows",
+    "validate_parameters",
+    "validate_params",
+    "visual_block",
+]
+
+# Interval, Options, StrOptions and validate_params: scikit-learn has no public way to declare the
+# allowed values of parameters, and with these the messages are the ones its users know.
+
+
+def validate_parameters(estimator: Any) -> None:
+    """Check an estimator's parameters against its ``_parameter_constraints``.
+
+    scikit-learn calls this in every ``fit`` and has no public name for it.
+    """
+    BaseEstimator._validate_params(estimator)  # skorch's nets have another method of this name
+
+
+def check_sample_weight(sample_weight: Any, X: Any, **settings: Any) -> Any:
+    """Check sample weights. The checks of scikit-learn's own estimators are not public."""
+    return _check_sample_weight(sample_weight, X, **settings)
+
+
+def take_rows(values: Any, rows: Any) -> Any:
+    """Rows of an array, a sparse matrix or a frame. There is no public function for all three."""
+    return _safe_indexing(values, rows)
+
+
+def visual_block(name: str, estimator: Any) -> Any:
+    """The box of an estimator in the HTML representation, with a name of its own.
+
+    A box can be given a name only by this class, which moved in scikit-learn 1.7.
+    """
+    try:
+        from sklearn.utils._repr_html.estimator import _VisualBlock
+    except ImportError:  # scikit-learn 1.6
+        from sklearn.utils._estimator_html_repr import _VisualBlock
+    return _VisualBlock(
+        "single", estimator, names=name, name_details=str(estimator), name_caption=None
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks. torch lists them in private attributes only."""
+    return any(
+        getattr(module, name)
+        for name in (
+            "_forward_hooks",
+            "_forward_pre_hooks",
+            "_backward_hooks",
+            "_backward_pre_hooks",
+        )
+    )
+
+
+def optimizer_has_hooks(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser has hooks on its step. torch lists them in private attributes only."""
+    return bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+
+
+def fused_adam(decoupled: bool) -> Callable[..., None] | None:
+    """The fused kernel of Adam or AdamW; None if this version of torch has none.
+
+    ``torch.optim`` spends several times the kernel's own time around it, and the kernel itself has
+    no public name.
+    """
+    return getattr(torch, "_fused_adamw_" if decoupled else "_fused_adam_", None)
+
+
+def multiply(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> None:
+    """Multiply tensors in place, all in one call. The public way is a call for each."""
+    torch._foreach_mul_(list(tensors), list(factors))
+
+
+def add_one(tensors: Sequence[Tensor]) -> None:
+    """Add one to tensors in place, all in one call. The public way is a call for each."""
+    torch._foreach_add_(list(tensors), 1)

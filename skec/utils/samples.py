@@ -1,0 +1,69 @@
+"""Data in memory: features, targets and sample weights as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class Samples(Dataset):
+    """Features, targets and sample weights as tensors, with one row per sample.
+
+    Indexing gives ``(x, y)`` as skorch expects, or ``({"X": x, "sample_weight": w}, y)`` where
+    there are weights, so that any ``DataLoader`` can read it.
+
+    Parameters
+    ----------
+    X : tensor of shape (n_samples, n_features)
+    y : tensor with n_samples rows, default=None
+    sample_weight : tensor of shape (n_samples,), default=None
+
+    Examples
+    --------
+    >>> samples = Samples(torch.arange(6.0).reshape(3, 2), torch.arange(3))
+    >>> [len(X) for X, y, weights in samples.batches(2)]
+    [2, 1]
+    """
+
+    def __init__(self, X: Tensor, y: Tensor | None = None, sample_weight: Tensor | None = None):
+        self.X, self.y, self.sample_weight = X, y, sample_weight
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, index: Any) -> Any:
+        x, y = self.X[index], torch.zeros(1) if self.y is None else self.y[index]
+        if self.sample_weight is None:
+            return x, y
+        return {"X": x, "sample_weight": self.sample_weight[index]}, y
+
+    def take(self, rows: Tensor | slice) -> Samples:
+        """The samples of some rows."""
+        return type(self)(
+            self.X[rows],
+            None if self.y is None else self.y[rows],
+            None if self.sample_weight is None else self.sample_weight[rows],
+        )
+
+    def draw(self, n_samples: int | None, random_state: Any = None) -> Samples:
+        """At most ``n_samples`` rows, drawn at random without replacement; None takes all."""
+        if n_samples is None or n_samples >= len(self):
+            return self
+        rng = check_random_state(random_state)
+        return self.take(torch.from_numpy(np.sort(rng.permutation(len(self))[:n_samples])))
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
+        """Yield features, targets and weights of consecutive rows."""
+        for start in range(0, len(self), batch_size):
+            rows = slice(start, start + batch_size)
+            yield (
+                self.X[rows],
+                None if self.y is None else self.y[rows],
+                None if self.sample_weight is None else self.sample_weight[rows],
+            )
