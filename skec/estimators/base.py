@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from sklearn.utils import check_random_state
 from skorch import NeuralNet
-from skorch.utils import check_is_fitted, is_dataset
+from skorch.utils import is_dataset
 from torch import nn
 
 from ..networks import MLP, compact, feature_mask, prunable_layers
 from ..pruning import PruningResult
 from ..training import small_network_mode
 from ..utils import NOT_GIVEN, Samples, given, private
-from .adapters import PrunedMLPAdapter
-from .parameters import CONSTRAINTS, check_components, check_device, check_hidden_layer_sizes
-from .phase import Phase
-from .prune_estimator import PruningSettings, check_given, prune_estimator
-from .refit import refit_holds_out, refit_lr, refit_weight_decay
+from . import phases
+from .parameters import CONSTRAINTS, check_hidden_layer_sizes, check_parameters
+from .prune_estimator import PruningSettings, check_given
 from .reporting import record_pruning
 from .rollback import unchanged_on_error
 from .skorch_state import SkorchStateMixin
@@ -66,21 +61,14 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
                 self.initialize()
                 self._forget("dense_module_", "_calibration_")
             dataset = self.get_dataset(*data)
-            self._check_pruning(settings, dataset)
+            phases.check_pruning(self, settings, dataset)
             if self.refit_strategy == "rewind":
                 self.initial_module_ = copy.deepcopy(self.network_)
             self._forget("masks_")
-            self._train_dense(dataset, **fit_params)
-            self.dense_module_ = copy.deepcopy(self.network_)
-            self._keep_calibration_samples(dataset)
-            if self.step_epochs:
-                settings = settings.with_training_between_steps()
-                between = self._training_between_steps(dataset, **fit_params)
-                self._prune_dense(settings, X, y, between)
-            else:
-                self._prune_dense(settings, X, y)
+            phases.train_and_prune(self, settings, dataset, X, y, **fit_params)
             if self.refit_strategy != "none" and self.sparsity_ > 0:
-                self._refit(dataset, self._n_refit_epochs(self.refit_epochs), **fit_params)
+                epochs = phases.n_refit_epochs(self, self.refit_epochs)
+                phases.refit(self, dataset, epochs, **fit_params)
             self._count_parameters()
         return self
 
@@ -154,7 +142,7 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
                     "This estimator has no calibration samples: they are kept by fit and "
                     "partial_fit, and dropped by compact. Call prune(X), or prune(X, y)."
                 )
-            self._prune_dense(settings, X, y)
+            phases.prune_dense(self, settings, X, y)
         return self
 
     def refit(self, X, y=None, sample_weight=None, *, epochs=NOT_GIVEN, **fit_params):
@@ -181,10 +169,10 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
                 "refit_strategy='rewind' needs the initial weights, which are kept by a fit with "
                 "that strategy. Call fit again, or take refit_strategy='finetune'."
             )
-        epochs = self._n_refit_epochs(epochs)
+        epochs = phases.n_refit_epochs(self, epochs)
         with unchanged_on_error(self), small_network_mode():
             data = self._check_training_data(X, y, sample_weight, reset=False)
-            self._refit(self.get_dataset(*data), epochs, **fit_params)
+            phases.refit(self, self.get_dataset(*data), epochs, **fit_params)
             self._count_parameters()
         return self
 
@@ -212,9 +200,9 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
                 self.initialize()
             dataset = self.get_dataset(*data)
             if hasattr(self, "masks_"):
-                self._train("refit", dataset, None, self.max_epochs, **fit_params)
+                phases.train(self, "refit", dataset, None, self.max_epochs, **fit_params)
             else:
-                self._train_dense(dataset, **fit_params)
+                phases.train_dense(self, dataset, **fit_params)
             self._keep_calibration_samples(dataset)
             self._count_parameters()
         return self
@@ -326,9 +314,9 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
         fit_params.pop("_routing_method", None)
         epochs = self.max_epochs if epochs is None else epochs
         if hasattr(self, "masks_"):
-            self._train("refit", dataset, None, epochs, **fit_params)
+            phases.train(self, "refit", dataset, None, epochs, **fit_params)
         else:
-            self._train("dense", *self._data.split(dataset), epochs, **fit_params)
+            phases.train(self, "dense", *self._data.split(dataset), epochs, **fit_params)
         return self
 
     @classmethod
@@ -381,68 +369,7 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
         net._count_parameters()
         return net
 
-    # -- parts of the phases ----------------------------------------------------------------
-
-    def _train(self, phase, train, valid, epochs, *, lr=None, **fit_params):
-        """Train the network in place; see :meth:`Phase.run`."""
-        self._phase = Phase(self, phase, train, valid, epochs, lr, fit_params)
-        try:
-            return self._phase.run()
-        finally:
-            del self._phase
-
-    def _train_dense(self, dataset, **fit_params) -> None:
-        """Train the dense network, and record the number of epochs until its best weights."""
-        train, valid = self._data.split(dataset)
-        self.dense_epochs_, self._valid_loss = self._train(
-            "dense", train, valid, self.max_epochs, **fit_params
-        )
-
-    def _prune_dense(
-        self, settings: PruningSettings, X, y, after_step: Callable | None = None
-    ) -> None:
-        """Replace the network by the pruned dense network."""
-        self.notify("on_prune_begin", X=X, y=y)
-        result = prune_estimator(
-            PrunedMLPAdapter(self),
-            self.dense_module_,
-            settings,
-            getattr(self, "_calibration_", None),
-            batch_size=self.calibration_batch_size,
-            random_state=self._seed_,
-            after_step=after_step,
-        )
-        self.notify("on_prune_end", X=X, y=y, result=result)
-
-    def _training_between_steps(self, dataset, **fit_params) -> Callable:
-        """What trains the network between two pruning steps."""
-
-        def train(module, masks):
-            self._set_network(module)
-            self.masks_ = masks
-            self._refit(dataset, self.step_epochs, **fit_params)
-
-        return train
-
-    def _refit(self, dataset, epochs: int, **fit_params) -> None:
-        """Train with masks, on all samples unless validation data are asked for."""
-        if self.refit_strategy == "rewind":
-            self.network_.load_state_dict(self.initial_module_.state_dict(), strict=False)
-            self._masked_weights().apply()
-        parts = self._data.split(dataset) if refit_holds_out(self) else (dataset, None)
-        with refit_weight_decay(self, dataset):
-            self._train("refit", *parts, epochs, lr=refit_lr(self), **fit_params)
-
-    def _n_refit_epochs(self, epochs: int | None) -> int:
-        """The number of epochs that a value of ``refit_epochs`` stands for."""
-        if epochs is not None:
-            return epochs
-        return max(getattr(self, "dense_epochs_", 0), (self.max_epochs + 1) // 2)
-
-    def _check_pruning(self, settings: PruningSettings, dataset) -> None:
-        """Raise before any training if the network cannot be pruned as the parameters ask."""
-        few = self._data.calibration(self._data.first_rows(dataset), None, None)
-        settings.check(PrunedMLPAdapter(self), self.network_, few)
+    # -- checks and state -------------------------------------------------------------------
 
     def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
         """Check the data of a call; the result is what ``get_dataset`` takes."""
@@ -464,19 +391,8 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
         self.n_nonzero_parameters_ = sum(int(p.count_nonzero()) for p in parameters)
 
     def _check_parameters(self, **values: Any) -> PruningSettings:
-        """Check all parameters before anything is done; returns how the network is pruned.
-
-        ``values`` take the place of parameters.
-        """
-        probe = copy.copy(self) if values else self
-        for name, value in values.items():
-            setattr(probe, name, value)
-        private.validate_parameters(probe)
-        settings = PruningSettings.of(probe)
-        check_components(self)
-        check_device(self.device)
-        self._layer_sizes()
-        return settings
+        """Check all parameters before anything is done; returns how the network is pruned."""
+        return check_parameters(self, values)
 
     def _stratification(self, y):
         """Class indices for a stratified split; None for a plain one."""
@@ -484,46 +400,3 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
 
     def _layer_sizes(self) -> tuple[int, ...]:
         return check_hidden_layer_sizes(self.hidden_layer_sizes)
-
-    def _check_fitted(self, method: str) -> None:
-        check_is_fitted(
-            self,
-            ["module_"],
-            msg=f"This {type(self).__name__} is not fitted; call fit before {method}.",
-        )
-
-    def check_is_fitted(self, attributes=None, *args, **kwargs) -> None:
-        """Raise ``sklearn.exceptions.NotFittedError`` unless there is a network."""
-        if attributes is None:
-            self._check_fitted("this method")
-        else:
-            check_is_fitted(self, attributes, *args, **kwargs)
-
-    def _reset_seed(self, reset: bool) -> None:
-        if reset or not hasattr(self, "_seed_"):
-            rng = check_random_state(self.random_state)
-            self._seed_ = int(rng.randint(np.iinfo(np.int32).max))
-
-    def _generator(self, purpose: str) -> torch.Generator:
-        """A source of random numbers for one purpose at this point of the history."""
-        history = 0 if self.history_ is None else len(self.history_)
-        salt = sum(map(ord, purpose)) * 1_000_003 + history
-        return torch.Generator().manual_seed(self._seed_ + salt)
-
-    # -- scikit-learn -----------------------------------------------------------------------
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        tags.target_tags.required = True
-        return tags
-
-    def _sk_visual_block_(self):
-        """The box of the HTML representation; says what was pruned."""
-        name = type(self).__name__
-        if hasattr(self, "sparsity_"):
-            name += (
-                f" ({self.sparsity_:.1%} pruned, {self.n_nonzero_parameters_:,} of "
-                f"{self.n_parameters_:,} parameters left)"
-            )
-        return private.visual_block(name, self)

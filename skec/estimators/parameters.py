@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +18,9 @@ from ..criteria import Criterion, UnitCriterion
 from ..networks import ACTIVATIONS
 from ..pruning.granularity import GRANULARITIES
 from ..training import LR_SCHEDULES
+from ..utils import private
 from ..utils.private import Interval, Options, StrOptions
+from .prune_estimator import PruningSettings
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 
@@ -93,3 +97,23 @@ def check_device(device) -> None:
         raise ValueError(
             f"device={device!r} is not available to torch on this machine. Use device='cpu'."
         ) from error
+
+
+def check_parameters(net: Any, values: Mapping[str, Any]) -> PruningSettings:
+    """Check all parameters of an estimator; returns how its network is pruned.
+
+    Parameters
+    ----------
+    net : PrunedMLP
+    values : mapping
+        Values that take the place of parameters.
+    """
+    probe = copy.copy(net) if values else net
+    for name, value in values.items():
+        setattr(probe, name, value)
+    private.validate_parameters(probe)
+    settings = PruningSettings.of(probe)
+    check_components(net)
+    check_device(net.device)
+    check_hidden_layer_sizes(net.hidden_layer_sizes)
+    return settings

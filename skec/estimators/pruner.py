@@ -6,20 +6,19 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.feature_selection import SelectorMixin
-from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..networks import Support, layer_of
+from ..networks import Support
 from ..training import small_network_mode
 from ..utils import private
 from ..utils.private import Interval, StrOptions
 from .adapters import Adapter, adapter_of
+from .inner import check_estimator, inner_has, is_prefit, routed_fit_params, seed, unfrozen
 from .parameters import CONSTRAINTS
 from .prune_estimator import (
     PRUNING_PARAMETERS,
@@ -27,20 +26,8 @@ from .prune_estimator import (
     execution_order,
     prune_estimator,
 )
+from .representation import OUTPUTS, Representation
 from .rollback import unchanged_on_error
-
-
-def _has(method: str):
-    def check(self):
-        estimator = self.estimator_ if hasattr(self, "estimator_") else _unfrozen(self.estimator)
-        getattr(estimator, method)  # raises the AttributeError of the estimator itself
-        return True
-
-    return check
-
-
-def _unfrozen(estimator):
-    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
 
 
 class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
@@ -145,7 +132,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         "layers": ["array-like", None],
         "batch_size": CONSTRAINTS["calibration_batch_size"],
         "refit_epochs": [Interval(Integral, 0, None, closed="left")],
-        "output": [StrOptions({"hidden", "output", "features"})],
+        "output": [StrOptions(set(OUTPUTS))],
         "prefit": ["boolean"],
     }
 
@@ -214,16 +201,16 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         """
         private.validate_parameters(self)
         settings = PruningSettings.of(self, self.layers)
-        given = self._check_estimator(y)
-        network = given.network if self._is_prefit() else given.expected_network()
+        given = check_estimator(self, y)
+        network = given.network if is_prefit(self) else given.expected_network()
         if network is not None:  # what is known of the layers before training
             settings.check(given, network)
-        fit_params = self._fit_params(given.estimator, sample_weight, fit_params)
+        fit_params = routed_fit_params(self, given.estimator, sample_weight, fit_params)
         with unchanged_on_error(self):
             X = given.features(self, X, reset=True)
-            adapter = given.copied() if self._is_prefit() else given.cloned()
-            if not self._is_prefit():
-                self._seed(adapter.estimator)
+            adapter = given.copied() if is_prefit(self) else given.cloned()
+            if not is_prefit(self):
+                seed(adapter.estimator, self.random_state)
                 adapter.fit(X, y, **fit_params)
             with small_network_mode():
                 self._prune(adapter, settings, X, y, sample_weight)
@@ -238,47 +225,6 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
                 )
             self.estimator_ = adapter.estimator
         return self
-
-    def _is_prefit(self) -> bool:
-        return self.prefit or isinstance(self.estimator, FrozenEstimator)
-
-    def _seed(self, net) -> None:
-        """Give the estimator a random state, if it has none and the pruner has one."""
-        if self.random_state is not None and net.get_params().get("random_state", 0) is None:
-            seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-            net.set_params(random_state=int(seed))
-
-    def _check_estimator(self, y) -> Adapter:
-        """Return the given estimator in its adapter, or raise if it cannot be pruned."""
-        adapter = adapter_of(_unfrozen(self.estimator))
-        if self._is_prefit():
-            adapter.check_is_fitted()
-        elif y is None:
-            raise ValueError(
-                f"Fitting {type(adapter.estimator).__name__} requires y to be passed, but the "
-                f"target y is None. Pass y, or a fitted estimator in a FrozenEstimator."
-            )
-        if self.refit_epochs and y is None:
-            raise ValueError(
-                f"refit_epochs={self.refit_epochs} needs y; got y=None. Pass y, or set "
-                f"refit_epochs=0."
-            )
-        if self.refit_epochs:
-            adapter.check_refit()
-        return adapter
-
-    def _fit_params(self, net, sample_weight, fit_params) -> dict:
-        if sample_weight is not None:
-            trained = self.refit_epochs or not self._is_prefit()
-            if trained and not has_fit_parameter(net, "sample_weight"):
-                raise ValueError(
-                    f"sample_weight was given, but {type(net).__name__}.fit does not take it. Use "
-                    f"PrunedMLPRegressor or PrunedMLPClassifier, or fit without weights."
-                )
-            fit_params = fit_params | {"sample_weight": sample_weight}
-        if get_config()["enable_metadata_routing"]:
-            return process_routing(self, "fit", **fit_params).estimator.fit
-        return fit_params
 
     def _prune(
         self, adapter: Adapter, settings: PruningSettings, X: Any, y: Any, sample_weight: Any
@@ -330,6 +276,10 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
     # -- transformation -------------------------------------------------------------------------
 
+    @property
+    def _representation(self) -> Representation:
+        return Representation(self.output, self._support, self._adapter, self.n_features_in_)
+
     def transform(self, X):
         """Return the pruned network's representation of X.
 
@@ -343,7 +293,8 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             The units, outputs or columns that ``output`` names.
         """
         check_is_fitted(self)
-        self._check_output()
+        representation = self._representation
+        representation.check()
         if self.output == "features":
             X = validate_data(
                 self,
@@ -353,45 +304,12 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
                 dtype=[np.float64, np.float32],
             )
             return X[:, self._support.features]
-        X = self._features(X)
-        if self.output == "hidden":
-            return self._adapter.inputs_of(self._support.order[-1], X)[:, self._support.hidden]
-        net = self.estimator_
-        outputs = net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
-        return outputs.reshape(len(outputs), -1)
-
-    def _check_output(self) -> None:
-        if self.output not in ("hidden", "output", "features"):
-            raise ValueError(
-                f"output={self.output!r} is unknown. Choose one of 'hidden', 'output', 'features'."
-            )
-        if self.output == "hidden" and self._support.ends_in_convolution:
-            raise ValueError(
-                f"output='hidden' needs a network whose last layer is linear; its last layer "
-                f"{self._support.order[-1]!r} is a convolution. Use output='output'."
-            )
-        if self.output == "features":
-            self._check_columns()
-
-    def _check_columns(self) -> None:
-        """Raise unless the first layer reads the columns of X."""
-        if self._support.begins_with_convolution:
-            raise ValueError(
-                f"output='features' and get_support need a network whose first layer reads the "
-                f"input columns; its first layer {self._support.order[0]!r} is a convolution."
-            )
-        if len(self._support.features) != self.n_features_in_:
-            raise ValueError(
-                f"output='features' needs a network whose first layer reads the input columns; "
-                f"its first layer {self._support.order[0]!r} reads "
-                f"{len(self._support.features)} values, and X has {self.n_features_in_} columns. "
-                f"Use output='hidden'."
-            )
+        return representation.of(self._features(X))
 
     def _get_support_mask(self) -> np.ndarray:
         """Which input columns still have a weight, for ``get_support`` of scikit-learn."""
         check_is_fitted(self)
-        self._check_columns()
+        self._representation.check_columns()
         return self._support.features.copy()
 
     def get_feature_names_out(self, input_features=None):
@@ -407,18 +325,10 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         array of str
         """
         check_is_fitted(self)
-        self._check_output()
+        self._representation.check()
         if self.output == "features":
             return super().get_feature_names_out(input_features)
-        if self.output == "hidden":
-            return np.asarray(
-                [f"hidden_{unit}" for unit in self._support.hidden_units], dtype=object
-            )
-        classes = getattr(self, "classes_", None)
-        if classes is None:
-            layer = layer_of(self._adapter.network, self._support.order[-1])
-            classes = range(len(layer.weight))
-        return np.asarray([f"output_{name}" for name in classes], dtype=object)
+        return self._representation.names(getattr(self, "classes_", None))
 
     # -- delegation -----------------------------------------------------------------------------
 
@@ -431,25 +341,25 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         """X as the pruned estimator takes it."""
         return self._adapter.features(self, X, reset=False)
 
-    @available_if(_has("predict"))
+    @available_if(inner_has("predict"))
     def predict(self, X):
         """Predict with the pruned estimator."""
         check_is_fitted(self)
         return self.estimator_.predict(self._features(X))
 
-    @available_if(_has("predict_proba"))
+    @available_if(inner_has("predict_proba"))
     def predict_proba(self, X):
         """Predict probabilities with the pruned estimator."""
         check_is_fitted(self)
         return self.estimator_.predict_proba(self._features(X))
 
-    @available_if(_has("decision_function"))
+    @available_if(inner_has("decision_function"))
     def decision_function(self, X):
         """Decision function of the pruned estimator."""
         check_is_fitted(self)
         return self.estimator_.decision_function(self._features(X))
 
-    @available_if(_has("score"))
+    @available_if(inner_has("score"))
     def score(self, X, y, sample_weight=None):
         """Score the pruned estimator."""
         check_is_fitted(self)
@@ -466,7 +376,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     def get_metadata_routing(self):
         """Route ``fit`` parameters to the estimator."""
         return MetadataRouter(owner=type(self).__name__).add(
-            estimator=_unfrozen(self.estimator),
+            estimator=unfrozen(self.estimator),
             method_mapping=MethodMapping().add(caller="fit", callee="fit"),
         )
 
@@ -475,7 +385,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        inner = get_tags(_unfrozen(self.estimator))
+        inner = get_tags(unfrozen(self.estimator))
         tags.estimator_type = inner.estimator_type
         tags.classifier_tags = inner.classifier_tags
         tags.regressor_tags = inner.regressor_tags

@@ -11,10 +11,12 @@ import warnings
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
-from skorch.utils import is_dataset, to_device, to_tensor
+from skorch.utils import check_is_fitted, is_dataset, to_device, to_tensor
 from torch import Tensor, nn
 
 from ..networks import weighted_loss
@@ -25,7 +27,7 @@ from ..training import (
     small_network_mode,
     supports_fused,
 )
-from ..utils import Samples
+from ..utils import Samples, private
 from .make_module import make_module
 from .phase import Phase
 from .prediction import outputs_in_blocks
@@ -163,6 +165,49 @@ class SkorchStateMixin:
     def _masked_weights(self) -> MaskedWeights | None:
         masks = getattr(self, "masks_", None)
         return None if masks is None else MaskedWeights.of(self.network_, masks)
+
+    # -- scikit-learn -------------------------------------------------------------------------
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        tags.target_tags.required = True
+        return tags
+
+    def _sk_visual_block_(self):
+        """The box of the HTML representation; says what was pruned."""
+        name = type(self).__name__
+        if hasattr(self, "sparsity_"):
+            name += (
+                f" ({self.sparsity_:.1%} pruned, {self.n_nonzero_parameters_:,} of "
+                f"{self.n_parameters_:,} parameters left)"
+            )
+        return private.visual_block(name, self)
+
+    def _check_fitted(self, method: str) -> None:
+        check_is_fitted(
+            self,
+            ["module_"],
+            msg=f"This {type(self).__name__} is not fitted; call fit before {method}.",
+        )
+
+    def check_is_fitted(self, attributes=None, *args, **kwargs) -> None:
+        """Raise ``sklearn.exceptions.NotFittedError`` unless there is a network."""
+        if attributes is None:
+            self._check_fitted("this method")
+        else:
+            check_is_fitted(self, attributes, *args, **kwargs)
+
+    def _reset_seed(self, reset: bool) -> None:
+        if reset or not hasattr(self, "_seed_"):
+            rng = check_random_state(self.random_state)
+            self._seed_ = int(rng.randint(np.iinfo(np.int32).max))
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        """A source of random numbers for one purpose at this point of the history."""
+        history = 0 if self.history_ is None else len(self.history_)
+        salt = sum(map(ord, purpose)) * 1_000_003 + history
+        return torch.Generator().manual_seed(self._seed_ + salt)
 
     # -- the network --------------------------------------------------------------------------
 

@@ -236,7 +236,7 @@ class TestGroups:
             ((_, scores),) = random_scores([(3, n_in)], seed + step).items()
             ratio = (1 - n / m) * step / n_steps
             ranked = {"a": scores.masked_fill(~before, -torch.inf)}
-            mask = PatternScope(n, m).allocate(ranked, 0.0, reached=lambda _: ratio)["a"]
+            mask = PatternScope(n, m).allocate(ranked, 0.0, reached=lambda _, now=ratio: now)["a"]
             assert (mask <= before).all()
             for kept in self.groups(mask, m):
                 assert (kept.sum(1) >= min(n, kept.shape[1])).all()

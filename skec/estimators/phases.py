@@ -1,0 +1,133 @@
+"""The phases of an estimator: dense training, pruning, fine-tuning."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..training import MaskedWeights
+from .adapters import PrunedMLPAdapter
+from .phase import Phase
+from .prune_estimator import PruningSettings, prune_estimator
+
+
+def train(
+    net: Any,
+    name: str,
+    train_set: Any,
+    valid_set: Any,
+    epochs: int,
+    *,
+    lr: float | None = None,
+    **fit_params: Any,
+) -> tuple[int, float | None]:
+    """Train the network of an estimator in place; see :meth:`Phase.run`."""
+    net._phase = Phase(net, name, train_set, valid_set, epochs, lr, fit_params)
+    try:
+        return net._phase.run()
+    finally:
+        del net._phase
+
+
+def train_dense(net: Any, dataset: Any, **fit_params: Any) -> None:
+    """Train the dense network, and record the number of epochs until its best weights."""
+    parts = net._data.split(dataset)
+    net.dense_epochs_, net._valid_loss = train(net, "dense", *parts, net.max_epochs, **fit_params)
+
+
+def check_pruning(net: Any, settings: PruningSettings, dataset: Any) -> None:
+    """Raise before any training if the network cannot be pruned as the parameters ask."""
+    few = net._data.calibration(net._data.first_rows(dataset), None, None)
+    settings.check(PrunedMLPAdapter(net), net.network_, few)
+
+
+def prune_dense(
+    net: Any, settings: PruningSettings, X: Any, y: Any, after_step: Callable | None = None
+) -> None:
+    """Replace the network by the pruned dense network."""
+    net.notify("on_prune_begin", X=X, y=y)
+    result = prune_estimator(
+        PrunedMLPAdapter(net),
+        net.dense_module_,
+        settings,
+        getattr(net, "_calibration_", None),
+        batch_size=net.calibration_batch_size,
+        random_state=net._seed_,
+        after_step=after_step,
+    )
+    net.notify("on_prune_end", X=X, y=y, result=result)
+
+
+def train_and_prune(
+    net: Any, settings: PruningSettings, dataset: Any, X: Any, y: Any, **fit_params
+):
+    """The dense phase and the pruning; with ``step_epochs`` the network is trained in between."""
+    train_dense(net, dataset, **fit_params)
+    net.dense_module_ = copy.deepcopy(net.network_)
+    net._keep_calibration_samples(dataset)
+    if not net.step_epochs:
+        prune_dense(net, settings, X, y)
+        return
+
+    def train_between_steps(module: Any, masks: Any) -> None:
+        net._set_network(module)
+        net.masks_ = masks
+        refit(net, dataset, net.step_epochs, **fit_params)
+
+    prune_dense(net, settings.with_training_between_steps(), X, y, train_between_steps)
+
+
+def refit(net: Any, dataset: Any, epochs: int, **fit_params: Any) -> None:
+    """Train with masks, on all samples unless validation data are asked for."""
+    if net.refit_strategy == "rewind":
+        net.network_.load_state_dict(net.initial_module_.state_dict(), strict=False)
+        MaskedWeights.of(net.network_, net.masks_).apply()
+    parts = net._data.split(dataset) if _refit_holds_out(net) else (dataset, None)
+    with _refit_weight_decay(net, dataset):
+        train(net, "refit", *parts, epochs, lr=_refit_lr(net), **fit_params)
+
+
+def n_refit_epochs(net: Any, epochs: int | None) -> int:
+    """The number of epochs that a value of ``refit_epochs`` stands for."""
+    if epochs is not None:
+        return epochs
+    return max(getattr(net, "dense_epochs_", 0), (net.max_epochs + 1) // 2)
+
+
+def _refit_lr(net: Any) -> float:
+    """The learning rate of the refit."""
+    if net.refit_lr is not None:
+        return net.refit_lr
+    return net.lr / 2 if net.refit_strategy == "finetune" else net.lr
+
+
+def _refit_holds_out(net: Any) -> bool:
+    """Whether the refit needs validation data too."""
+    watched = [getattr(callback, "monitor", None) for _, callback in net.callbacks_]
+    return (
+        net.early_stopping is True
+        or net.train_split not in ("auto", None)
+        or any(isinstance(name, str) and name.startswith("valid") for name in watched)
+    )
+
+
+@contextmanager
+def _refit_weight_decay(net: Any, dataset: Any) -> Iterator[None]:
+    """Give the optimiser the weight decay of the refit, and restore its own afterwards."""
+    groups = [group for group in net.optimizer_.param_groups if "weight_decay" in group]
+    before = [group["weight_decay"] for group in groups]
+    decay = net.refit_weight_decay
+    if decay == "auto":
+        decay = net._noise_decay(dataset)
+        after = [max(value, decay) for value in before]
+    else:
+        after = before if decay is None else [decay] * len(groups)
+    try:
+        for group, value in zip(groups, after, strict=True):
+            group["weight_decay"] = value
+        yield
+    finally:
+        for group, value in zip(groups, before, strict=True):
+            group["weight_decay"] = value
