@@ -31,9 +31,10 @@ demo: $(STAMP) ## run the demonstration
 test: $(STAMP) ## run the tests; PYTEST_ARGS adds arguments
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
-lint: $(STAMP) ## check the style and the format
+lint: $(STAMP) ## check the style, the format and the types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/pyright
 
 format: $(STAMP) ## repair the style where it can be done, and the format
 	$(BIN)/ruff check --fix-only

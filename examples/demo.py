@@ -1,6 +1,7 @@
-"""Train once, prune with every method at several ratios, refit, and compare.
+"""Train a network once, prune it with several methods and ratios, refit, and compare.
 
-Prints a table and saves the pruning curves as ``pruning_curves.png``.
+Each method prunes in five steps. The program prints a table and saves the pruning curves as
+``pruning_curves.png``.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 import time
+from typing import Any
 
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -18,16 +20,19 @@ from skec.pruning import PruningReport
 
 METHODS = ("ec", "surgeon", "magnitude", "gradient", "taylor", "random")
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98)
+N_STEPS = 5
+
+Samples = tuple[Any, Any]  # features and labels
 
 
-def compare(dense: PrunedMLPClassifier, train, test) -> PruningReport:
-    """Prune copies of a dense network; one row for each method and ratio."""
+def compare(dense: PrunedMLPClassifier, train: Samples, test: Samples) -> PruningReport:
+    """Prune and refit copies of a dense network; return one row for each method and ratio."""
     rows = PruningReport()
     for method in METHODS:
         for ratio in RATIOS:
             model = copy.deepcopy(dense)
             start = time.perf_counter()
-            model.prune(method=method, pruning_ratio=ratio)
+            model.prune(method=method, pruning_ratio=ratio, n_steps=N_STEPS)
             pruned = time.perf_counter()
             before = model.score(*test)
             refit_start = time.perf_counter()
@@ -38,7 +43,7 @@ def compare(dense: PrunedMLPClassifier, train, test) -> PruningReport:
                     "ratio": ratio,
                     "before refit": before,
                     "after refit": model.score(*test),
-                    "weights left": sum(int(mask.sum()) for mask in model.masks_.values()),
+                    "weights kept": sum(int(mask.sum()) for mask in model.masks_.values()),
                     "prune s": round(pruned - start, 3),
                     "refit s": round(time.perf_counter() - refit_start, 2),
                 }
@@ -47,7 +52,7 @@ def compare(dense: PrunedMLPClassifier, train, test) -> PruningReport:
 
 
 def plot(rows: PruningReport, dense_score: float, path: str) -> None:
-    """Draw the score against the ratio, before and after the refit."""
+    """Plot the accuracy against the ratio, before and after the refit."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -91,17 +96,17 @@ def main() -> None:
     rows = compare(dense, train, test)
     print(rows)
 
-    model = copy.deepcopy(dense).prune(pruning_ratio=0.9)
-    print("\nEC at 0.9, layer by layer (loss on calibration samples; each layer pruned alone):")
+    model = copy.deepcopy(dense).prune(method="ec", pruning_ratio=0.9, n_steps=N_STEPS)
+    print("\nEC at a ratio of 0.9; loss on calibration samples if only this layer is pruned:")
     print(model.pruning_report_)
 
     path = "pruning_curves.png"
     try:
         plot(rows, dense_score, path)
     except ImportError:
-        print("\nInstall matplotlib (skec[plot]) for the figure.", file=sys.stderr)
+        print("\nThe figure needs matplotlib: pip install skec[plot].", file=sys.stderr)
     else:
-        print(f"\nsaved {path}")
+        print(f"\nThe figure is saved as {path}.")
 
 
 if __name__ == "__main__":

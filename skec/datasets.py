@@ -1,8 +1,8 @@
 """Data sets of the benchmarks: the UCI regression sets, MNIST, the diffusion–sorption equation.
 
-The equation's set is computed. The others are loaded: a loader reads the folder named by the
-environment variable ``SKEC_DATA_HOME``, or ``~/skec_data`` where that is not set. What is not
-there it downloads with scikit-learn's ``fetch_openml`` and keeps in that folder.
+The data of the equation are computed. The other sets are read from the folder named by the
+environment variable ``SKEC_DATA_HOME``, by default ``~/skec_data``. A set that is not in the folder
+is downloaded with scikit-learn's ``fetch_openml`` and stored there.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import os
 from collections.abc import Callable
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
-from scipy.sparse import diags
+from scipy.sparse import eye
 from sklearn.datasets import fetch_openml
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils._param_validation import Interval, validate_params
 
-# OpenML's numbers of the sets, where OpenML has them in this form.
+from .utils.private import Interval, validate_params
+
+# The ids of the sets on OpenML; None if OpenML does not have a set in this form.
 _OPENML_IDS = {
     "concrete": 44959,
     "energy": 44960,
@@ -33,9 +35,9 @@ _OPENML_IDS = {
 
 UCI_NAMES = tuple(_OPENML_IDS)
 
-# The constants of PDEBench's diffusion–sorption equation: the diffusion coefficient in m²/s, the
-# factor (1−φ)/φ ρ_s k of the sorption with porosity φ, bulk density ρ_s and Freundlich's parameter
-# k, Freundlich's exponent n_f, and the end of the simulation in s.
+# The constants of PDEBench's diffusion–sorption equation: the diffusion coefficient in m²/s; the
+# sorption factor (1−φ)/φ ρ_s k with porosity φ, bulk density ρ_s and Freundlich's parameter k;
+# Freundlich's exponent n_f; and the end time of the simulation in s.
 _DIFFUSION = 5e-4
 _SORPTION = (1 - 0.29) / 0.29 * 2880 * 3.5e-4
 _EXPONENT = 0.874
@@ -61,7 +63,7 @@ def fetch_uci(name: str, *, download: bool = True) -> tuple[np.ndarray, np.ndarr
     name : str
         One of ``skec.datasets.UCI_NAMES``.
     download : bool, default=True
-        Whether to download what is not in the data folder.
+        Whether to download the set if it is not in the data folder.
 
     Returns
     -------
@@ -71,18 +73,18 @@ def fetch_uci(name: str, *, download: bool = True) -> tuple[np.ndarray, np.ndarr
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If ``name`` is unknown.
     FileNotFoundError
         If the set is not in the data folder and cannot be downloaded.
     """
     if name not in _OPENML_IDS:
         raise ValueError(f"name={name!r} is unknown. Choose one of {list(UCI_NAMES)}.")
 
-    def fetch():
-        number = _OPENML_IDS[name]
-        if number is None:
+    def fetch() -> dict[str, Any] | None:
+        data_id = _OPENML_IDS[name]
+        if data_id is None:
             return None
-        X, y = fetch_openml(data_id=number, as_frame=False, return_X_y=True, parser="liac-arff")
+        X, y = fetch_openml(data_id=data_id, as_frame=False, return_X_y=True, parser="liac-arff")
         return {"X": X.astype(np.float64), "y": y.astype(np.float64)}
 
     arrays = _load(Path("uci") / f"{name}.npz", fetch if download else None)
@@ -90,12 +92,12 @@ def fetch_uci(name: str, *, download: bool = True) -> tuple[np.ndarray, np.ndarr
 
 
 def fetch_mnist(*, download: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Load MNIST with its usual split.
+    """Load MNIST with its standard split.
 
     Parameters
     ----------
     download : bool, default=True
-        Whether to download it if it is not in the data folder.
+        Whether to download the set if it is not in the data folder.
 
     Returns
     -------
@@ -108,10 +110,10 @@ def fetch_mnist(*, download: bool = True) -> tuple[np.ndarray, np.ndarray, np.nd
     Raises
     ------
     FileNotFoundError
-        If it is not in the data folder and cannot be downloaded.
+        If the set is not in the data folder and cannot be downloaded.
     """
 
-    def fetch():
+    def fetch() -> dict[str, Any]:
         X, y = fetch_openml("mnist_784", version=1, as_frame=False, return_X_y=True)
         X, y = X.astype(np.uint8).reshape(-1, 28, 28), y.astype(np.uint8)
         return {
@@ -143,39 +145,40 @@ def make_diffusion_sorption(
     noise: float = 0.005,
     initial: float | None = None,
     n_cells: int = 512,
-    random_state=None,
+    random_state: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample one solution u(x, t) of the diffusion–sorption equation, for regression.
 
-    A solute diffuses into a porous medium that binds it. The equation has a front that is steep at
-    early times and a thin layer at the outlet.
+    A solute diffuses into a porous medium that binds it. The solution has a front that is steep at
+    early times, and a thin boundary layer at the outlet.
 
     Parameters
     ----------
     n_samples : int, default=10_000
         Number of points (x, t).
     noise : float, default=0.005
-        Half width of the uniform noise on ``y``; 0 gives the solution itself.
+        Half width of the uniform noise on ``y``; 0 means no noise.
     initial : float, default=None
         The concentration u(x, 0) in [0, 1], the same for all x. None draws it from [0, 0.2].
     n_cells : int, default=512
-        Number of finite volumes, at least 8. The error of ``y`` falls with its square.
+        Number of finite volumes, at least 8. The numerical error of ``y`` is proportional to
+        ``1 / n_cells**2``.
     random_state : int, RandomState or None, default=None
-        Draws the initial concentration, the points and the noise. The points and the noise drawn
-        do not depend on ``noise``, ``initial`` and ``n_cells``: the same integer with ``noise=0``
-        gives the clean targets of the same points.
+        Draws the initial concentration, the points and the noise. The draws do not depend on
+        ``noise``, ``initial`` and ``n_cells``: the same integer with ``noise=0`` gives the
+        targets of the same points without noise.
 
     Returns
     -------
     X : float64 array of shape (n_samples, 2)
-        The position x in [0, 1) m and the time t in (0, 500] s. They are not scaled.
+        The position x in [0, 1) m and the time t in (0, 500] s, not scaled.
     y : float64 array of shape (n_samples,)
-        The concentration u, relative to that at the inlet: in [0, 1] where there is no noise.
+        The concentration u relative to the inlet, in [0, 1] plus noise.
 
     Raises
     ------
     ValueError, TypeError
-        For a parameter that is not what is listed above.
+        If a parameter has an invalid value or type.
     RuntimeError
         If the time integration fails.
 
@@ -186,18 +189,19 @@ def make_diffusion_sorption(
         ∂u/∂t = D/R(u) ∂²u/∂x²,    R(u) = 1 + (1 − φ)/φ ρ_s k n_f u^(n_f − 1),
         u(0, t) = 1,    u(1, t) = −D ∂u/∂x(1, t)
 
-    with D = 5e-4, φ = 0.29, ρ_s = 2880, k = 3.5e-4, n_f = 0.874, and ``u + 1e-6`` for u in R, which
-    is singular at 0. The sign at the outlet is that of PDEBench's simulator. Its paper prints
-    u = D ∂u/∂x, with which what is at the outlet would flow in: the solution would grow as
-    exp(t / (D R)), D R being about 2 ms.
+    with D = 5e-4, φ = 0.29, ρ_s = 2880, k = 3.5e-4 and n_f = 0.874. R is singular at u = 0, so it
+    is evaluated at ``u + 1e-6``. The sign at the outlet is that of PDEBench's simulator. The paper
+    prints u = D ∂u/∂x, with which the solution would grow as exp(t / (D R)), where D R is about
+    2 ms.
 
-    The points are uniform on [0, 1) × (0, 500] and not drawn from a grid, so that no point is drawn
-    twice and lies in a training and a test set at once. Each call is one solution: split one call
-    into training and test data, or give both calls the same ``initial``.
+    The points are drawn uniformly from [0, 1) × (0, 500], not from a grid. So no point is drawn
+    twice, and training and test sets have no points in common. Each call samples one solution:
+    split one call into training and test data, or pass the same ``initial`` to both calls.
 
-    Finite volumes in x, a stiff solver with error control in t. The volumes are narrow at both
-    ends, where the layers are. With the default and ``initial`` up to 0.2 the error of u is below
-    1e-4 from 5 s on; before, near the jump at x = 0 and t = 0, below 2e-3 from 0.01 s on.
+    The equation is solved by finite volumes in x and a stiff solver with error control in t. The
+    volumes are narrow at both ends, where the boundary layers are. With the default ``n_cells``
+    and ``initial`` up to 0.2, the error of u is below 1e-4 for t of at least 5 s, and below 2e-3
+    for t of at least 0.01 s, with the largest errors near the jump at x = 0 and t = 0.
 
     References
     ----------
@@ -217,7 +221,7 @@ def make_diffusion_sorption(
     random = check_random_state(random_state)
     drawn = random.uniform(0, 0.2)
     x = random.uniform(size=n_samples)
-    t = _DURATION * (1 - random.uniform(size=n_samples))  # t=0 is the initial value: no sample
+    t = _DURATION * (1 - random.uniform(size=n_samples))  # in (0, duration]
     unit_noise = random.uniform(-1, 1, size=n_samples)
     u = _solve_diffusion_sorption(drawn if initial is None else initial, n_cells)
     return np.column_stack([x, t]), u(x, t) + noise * unit_noise
@@ -232,7 +236,7 @@ def _solve_diffusion_sorption(
     duration: float = _DURATION,
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The solution u(x, t) as a function of arrays x in [0, 1] and t in [0, duration]."""
-    # Chebyshev's points: the layers at x=0 and x=1 start with width zero.
+    # Chebyshev points, which are dense at x=0 and x=1: the boundary layers have width zero at t=0.
     faces = (1 - np.cos(np.pi * np.arange(n_cells + 1) / n_cells)) / 2
     volumes = np.diff(faces)
     nodes = np.concatenate([[0], (faces[1:] + faces[:-1]) / 2, [1]])
@@ -240,12 +244,12 @@ def _solve_diffusion_sorption(
     # u(1) = −D (u(1) − u_last) / distance, solved for u(1).
     outlet = diffusion / (diffusion + distances[-1])
 
-    def with_boundaries(u):
+    def with_boundaries(u: np.ndarray) -> np.ndarray:
         return np.concatenate([np.ones_like(u[:1]), u, outlet * u[-1:]])
 
-    def slope(_, u):
+    def slope(_: float, u: np.ndarray) -> np.ndarray:
         flux = diffusion * np.diff(with_boundaries(u)) / distances
-        # Newton's iterates may lie below zero, where the power is not real.
+        # Newton's iterates may be negative, where the power is not real.
         power = (np.maximum(u, 0) + 1e-6) ** (_EXPONENT - 1)
         return np.diff(flux) / volumes / (1 + sorption * _EXPONENT * power)
 
@@ -256,18 +260,26 @@ def _solve_diffusion_sorption(
         method="BDF",
         rtol=1e-7,
         atol=1e-9,
-        jac_sparsity=diags([1.0, 1.0, 1.0], [-1, 0, 1], shape=(n_cells, n_cells)),
+        jac_sparsity=eye(n_cells, k=-1) + eye(n_cells) + eye(n_cells, k=1),
         dense_output=True,
     )
     if not solution.success:
-        raise RuntimeError(f"The diffusion–sorption equation was not solved: {solution.message}")
+        raise RuntimeError(
+            f"The diffusion–sorption equation was not solved: {solution.message} Try another "
+            f"n_cells."
+        )
     return lambda x, t: _interpolate(nodes, lambda t: with_boundaries(solution.sol(t)), x, t)
 
 
-def _interpolate(nodes: np.ndarray, values_at, x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Interpolate in x, linearly, what ``values_at`` gives at the nodes for an array of times."""
+def _interpolate(
+    nodes: np.ndarray,
+    values_at: Callable[[np.ndarray], np.ndarray],
+    x: np.ndarray,
+    t: np.ndarray,
+) -> np.ndarray:
+    """Interpolate linearly in x between the nodes; ``values_at`` gives their values at times t."""
     result = np.empty(len(x))
-    order = np.argsort(t)  # a batch meets few of the solver's steps
+    order = np.argsort(t)  # so that a batch covers few of the solver's steps
     for batch in gen_batches(len(x), 1024):  # bounds the memory
         at = order[batch]
         values = values_at(t[at])
@@ -278,8 +290,10 @@ def _interpolate(nodes: np.ndarray, values_at, x: np.ndarray, t: np.ndarray) -> 
     return result
 
 
-def _load(relative: Path, fetch) -> dict[str, np.ndarray]:
-    """Read arrays from the data folder; else fetch them and write them there."""
+def _load(
+    relative: Path, fetch: Callable[[], dict[str, Any] | None] | None
+) -> dict[str, np.ndarray]:
+    """Read arrays from the data folder. If they are not there, fetch and store them."""
     path = data_home() / relative
     if path.exists():
         with np.load(path) as file:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: arguments, data, timing and tables."""
+"""Arguments, data, timing and tables for all benchmarks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import sklearn
@@ -16,7 +17,7 @@ from skec.datasets import fetch_uci
 from skec.pruning import PruningReport
 
 
-def arguments(description: str, **further) -> argparse.Namespace:
+def arguments(description: str | None, **further: Any) -> argparse.Namespace:
     """Parse ``--quick``, ``--threads`` and further options, given by name and default."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smaller data and fewer repetitions")
@@ -28,29 +29,31 @@ def arguments(description: str, **further) -> argparse.Namespace:
     return parsed
 
 
-def print_setting(**setting) -> None:
-    """Print what was measured, and with what."""
+def print_setting(**setting: object) -> None:
+    """Print a setting, the machine and the versions of the libraries."""
     versions = f"torch {torch.__version__}, scikit-learn {sklearn.__version__}"
     machine = f"{os.cpu_count()} cores {platform.machine()}, {torch.get_num_threads()} threads"
     parts = [f"{name}: {value}" for name, value in setting.items()]
     print("\n".join(["", *parts, f"machine: {machine}; {versions}", ""]))
 
 
-def print_table(rows: list[dict]) -> None:
-    """Print rows that have the same keys."""
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows that have the same keys as a table."""
     print(PruningReport(rows), flush=True)
 
 
-def with_error(values, digits: int) -> str:
-    """Mean ± standard error."""
-    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
-    return f"{np.mean(values):.{digits}f} ± {error:.{digits}f}"
+def with_error(values: Sequence[float], digits: int) -> str:
+    """Mean ± standard error; the mean alone if there is one value."""
+    mean = f"{np.mean(values):.{digits}f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}"
 
 
-def best_times(functions: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    """The shortest time of each function in seconds, over rounds in which each runs once.
+def best_times(functions: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """The shortest time of each function in seconds.
 
-    Rounds put the candidates side by side, so that a slow spell of the machine meets all of them.
+    Each function runs once per round, so that a slow phase of the machine affects all of them.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeat):
@@ -62,7 +65,7 @@ def best_times(functions: dict[str, Callable[[], object]], repeat: int) -> dict[
 
 
 def kin8nm(n_samples: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """Standardised kin8nm; random numbers of its shape where the set is not at hand."""
+    """Standardised kin8nm and its name; random numbers if it is not in the data folder."""
     try:
         X, y = fetch_uci("kin8nm", download=False)
         name = "kin8nm"

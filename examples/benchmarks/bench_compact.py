@@ -1,7 +1,7 @@
-"""What a pruned network gains from being made compact: size, and time to predict.
+"""Size and prediction time of compact networks, and the time of pruning.
 
-Of the dense network, the pruned one with zeros in place, and the compact one; then the time that
-pruning takes.
+The dense network is compared with the pruned one, which still contains the removed weights as
+zeros, and with the compact one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import copy
 import io
 import pickle
 import warnings
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,14 +41,14 @@ TIMED = {
     "units, elimination": {"granularity": "neuron", "method": "elimination", "n_steps": 1},
     "units, elimination, 5 steps": {"granularity": "neuron", "method": "elimination", "n_steps": 5},
 }  # fmt: skip
-LONG = 5.0  # seconds from which a run is not repeated
+LONG = 5.0  # seconds; a longer run is not repeated
 
 
 def trained(width: int, epochs: int) -> tuple[PrunedMLPRegressor, np.ndarray, np.ndarray]:
-    """An estimator with two hidden layers after a few epochs, and the numbers it has seen."""
+    """An estimator with two hidden layers after a few epochs, and its training data."""
     rng = np.random.RandomState(0)
     X = rng.normal(size=(N_SAMPLES, N_FEATURES)).astype(np.float32)
-    y = np.sin(X[:, :8] @ rng.normal(size=(8, 4))).sum(1)  # the other columns say nothing
+    y = np.sin(X[:, :8] @ rng.normal(size=(8, 4))).sum(1)  # y does not depend on the others
     estimator = PrunedMLPRegressor(
         (width, width),
         lr=1e-3,
@@ -58,34 +60,36 @@ def trained(width: int, epochs: int) -> tuple[PrunedMLPRegressor, np.ndarray, np
     return estimator.partial_fit(X, y), X, y
 
 
-def megabytes(estimator) -> float:
-    """Size of a pickle without the calibration samples.
+def megabytes(estimator: PrunedMLPRegressor) -> float:
+    """Size of the pickle without the calibration samples.
 
-    That of a dense network has the moments of its optimiser, that of a pruned one the dense weights
-    that ``prune`` starts from.
+    A dense estimator also contains the moments of its optimiser, and a pruned one the dense
+    weights, from which ``prune`` starts.
     """
     estimator = copy.copy(estimator)
     vars(estimator).pop("_calibration_", None)
     return len(pickle.dumps(estimator)) / 1e6
 
 
-def megabytes_of_weights(estimator) -> float:
-    """Size of the file of the network's weights alone."""
+def megabytes_of_weights(estimator: PrunedMLPRegressor) -> float:
+    """Size of a file with the weights of the network only."""
     file = io.BytesIO()
     torch.save(estimator.module_.state_dict(), file)
     return file.tell() / 1e6
 
 
-def sizes(estimator) -> str:
-    """Columns of X that are read, and units of each hidden layer."""
+def sizes(estimator: PrunedMLPRegressor) -> str:
+    """Number of input columns that the network reads, and of units of each hidden layer."""
     layers = [part for part in estimator.module_.modules() if isinstance(part, torch.nn.Linear)]
-    return "-".join(str(layer.in_features) for layer in layers)
+    return ", ".join(str(layer.in_features) for layer in layers)
 
 
-def times_over_dense(estimators: dict, X, repeat: int, n_calls: int) -> dict[str, float]:
-    """Time to predict over that of the dense network, which is among the estimators."""
+def times_over_dense(
+    estimators: Mapping[str, PrunedMLPRegressor], X: np.ndarray, repeat: int, n_calls: int
+) -> dict[str, float]:
+    """Time of ``predict`` over that of the estimator ``"dense"``."""
 
-    def predict(estimator):
+    def predict(estimator: PrunedMLPRegressor) -> None:
         for _ in range(n_calls):
             estimator.predict(X)
 
@@ -94,13 +98,15 @@ def times_over_dense(estimators: dict, X, repeat: int, n_calls: int) -> dict[str
     return {name: seconds / times["dense"] for name, seconds in times.items()}
 
 
-def compare(width: int, ratios, repeat: int) -> tuple[list[dict], list[dict]]:
-    """Rows of sizes and of times, for a width."""
+def compare(
+    width: int, ratios: Sequence[float], repeat: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of sizes and of times for a width."""
     dense, X, _ = trained(width, EPOCHS)
-    repeat *= max(1, 1024 // width)  # what is short is noisier
+    repeat *= max(1, 1024 // width)  # short times are noisier
     by_size = [
-        {"width": width, "network": "dense", "ratio": 0.0, "weights left": "1"}
-        | {"columns-units-units": sizes(dense)}
+        {"width": width, "network": "dense", "ratio": 0.0, "weights kept": "1"}
+        | {"columns, units": sizes(dense)}
         | {"pickle MB": megabytes(dense), "compact pickle MB": megabytes(dense)}
         | {"compact weights MB": megabytes_of_weights(dense)}
     ]
@@ -110,11 +116,11 @@ def compare(width: int, ratios, repeat: int) -> tuple[list[dict], list[dict]]:
             pruned = copy.deepcopy(dense).prune(pruning_ratio=ratio, **pruning)
             compact = copy.deepcopy(pruned).compact()
             expected, found = (net.predict(X[:1000]) for net in (pruned, compact))
-            what = {"width": width, "network": name, "ratio": ratio}
+            row: dict[str, Any] = {"width": width, "network": name, "ratio": ratio}
             by_size.append(
-                what
-                | {"weights left": f"{1 - pruned.sparsity_:.3g}"}
-                | {"columns-units-units": sizes(compact)}
+                row
+                | {"weights kept": f"{1 - pruned.sparsity_:.3g}"}
+                | {"columns, units": sizes(compact)}
                 | {"pickle MB": megabytes(pruned), "compact pickle MB": megabytes(compact)}
                 | {"compact weights MB": megabytes_of_weights(compact)}
             )
@@ -123,7 +129,7 @@ def compare(width: int, ratios, repeat: int) -> tuple[list[dict], list[dict]]:
             one = times_over_dense(estimators, X[:1], repeat, N_CALLS)
             difference = np.abs(found - expected).max() / np.abs(expected).max()
             by_time.append(
-                what
+                row
                 | {f"{N_ROWS} rows, {kind}": many[kind] for kind in ("pruned", "compact")}
                 | {f"1 row, {kind}": one[kind] for kind in ("pruned", "compact")}
                 | {"difference": f"{difference:.1e}"}
@@ -131,8 +137,8 @@ def compare(width: int, ratios, repeat: int) -> tuple[list[dict], list[dict]]:
     return by_size, by_time
 
 
-def absolute(width: int, repeat: int) -> dict:
-    """Seconds that the dense network takes to predict."""
+def absolute(width: int, repeat: int) -> dict[str, Any]:
+    """Time of ``predict`` of the dense network."""
     dense, X, _ = trained(width, 1)
     module, row = dense.module_, torch.from_numpy(X[:1])
     dense.predict(X)
@@ -153,10 +159,10 @@ def absolute(width: int, repeat: int) -> dict:
     }
 
 
-def pruning_times(width: int, repeat: int) -> dict:
-    """Time of pruning to 0.9, over that of an epoch of dense training before it."""
+def pruning_times(width: int, repeat: int) -> dict[str, Any]:
+    """Time of pruning to 0.9 over that of an epoch of dense training."""
     dense, X, y = trained(width, 1)
-    row = {"width": width}
+    row: dict[str, Any] = {"width": width}
     for name, pruning in TIMED.items():
         functions = {
             "epoch": partial(dense.partial_fit, X, y),
@@ -176,12 +182,13 @@ def main() -> None:
     warnings.simplefilter("ignore", PruningWarning)
     widths, ratios, repeat = (WIDTHS[:2], (0.5, 0.9), 1) if options.quick else (WIDTHS, RATIOS, 3)
     print_setting(
-        data=f"random numbers, {N_SAMPLES} × {N_FEATURES}, of which 8 columns matter",
-        network=f"PrunedMLPRegressor, two hidden layers of a width, {EPOCHS} epochs",
-        times=f"shortest of {repeat} or more, side by side; 1 row: mean of {N_CALLS} calls",
+        data=f"random numbers, {N_SAMPLES} × {N_FEATURES}, y depends on 8 columns",
+        network=f"PrunedMLPRegressor, two hidden layers of the same width, {EPOCHS} epochs",
+        times=f"shortest of {repeat} or more runs in turn; 1 row: mean of {N_CALLS} calls",
         sizes="MB of the pickled estimator without calibration samples (dense: with the moments of "
-        "the optimiser; pruned: with the dense weights); of the compact network's weights alone",
-        difference="largest of pruned and compact predictions, over the largest prediction",
+        "the optimiser; pruned: with the dense weights), and of the compact network's weights only",
+        difference="largest difference between the predictions of the pruned and the compact "
+        "network, over the largest prediction",
     )
     found = [compare(width, ratios, repeat) for width in widths]
     print("sizes")

@@ -1,12 +1,13 @@
-"""Time of one-shot pruning by each method, in epochs of training, and how it grows."""
+"""Time of one-shot pruning by each method, in training epochs, for networks of several sizes."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from skec.training import small_network_mode
 
 RATIO = 0.8
 BATCH_SIZE = 64  # of the training
-LIMIT = 60.0  # seconds that one run may be expected to take
-LONG = 3.0  # seconds from which a run is not repeated
+LIMIT = 60.0  # seconds; a run with a longer expected time is skipped
+LONG = 3.0  # seconds; a longer run is not repeated
 METHODS = {
     "magnitude": {"method": "magnitude"},
     "lamp": {"method": "lamp"},
@@ -44,17 +45,17 @@ class Case:
     n_samples: int = 5_000
     n_outputs: int = 1
     n_features: int = 16
-    n_probes: int | str | None = "auto"
+    n_probes: int | Literal["auto"] | None = "auto"
 
     @property
     def surgeon_work(self) -> int:
-        """Multiplications of the units' matrices: the inputs squared, for each unit and sample."""
+        """Multiplications for the matrices of all units: squared inputs per unit and sample."""
         sizes = (self.n_features, *self.hidden, self.n_outputs)
         return self.n_samples * sum((n_in + 1) ** 2 * n_out for n_in, n_out in pairwise(sizes))
 
 
 def cases(base: Case, quick: bool) -> dict[str, Case]:
-    """The base case, and those that differ from it in one thing."""
+    """The base case, and cases that differ from it in one setting."""
     width, depth = base.hidden[0], len(base.hidden)
     few = {
         "base": base,
@@ -76,7 +77,7 @@ def cases(base: Case, quick: bool) -> dict[str, Case]:
 
 
 def trained(case: Case) -> tuple[PrunedMLPRegressor, np.ndarray, np.ndarray]:
-    """An estimator after one epoch on random numbers, and the numbers."""
+    """An estimator after one epoch on random numbers, and its training data."""
     rng = np.random.RandomState(0)
     X = rng.normal(size=(case.n_samples, case.n_features)).astype(np.float32)
     y = np.sin(X @ rng.normal(size=(case.n_features, case.n_outputs))).astype(np.float32)
@@ -92,12 +93,12 @@ def trained(case: Case) -> tuple[PrunedMLPRegressor, np.ndarray, np.ndarray]:
     return estimator.partial_fit(X, y), X, y
 
 
-def functions(case: Case, methods: dict[str, dict]) -> dict[str, Callable[[], object]]:
-    """What is timed: an epoch of training, and pruning by each method."""
+def functions(case: Case, methods: dict[str, dict[str, Any]]) -> Mapping[str, Callable[[], object]]:
+    """The timed functions: an epoch of training, and pruning in one step by each method."""
     estimator, X, y = trained(case)
     module, inputs, targets = estimator.module_, torch.from_numpy(X), torch.from_numpy(y)
     prune = partial(
-        skec.prune, module, inputs, targets, pruning_ratio=RATIO, n_probes=case.n_probes
+        skec.prune, module, inputs, targets, pruning_ratio=RATIO, n_steps=1, n_probes=case.n_probes
     )
     return {"epoch": lambda: estimator.partial_fit(X, y)} | {
         name: partial(prune, random_state=0, **parameters) for name, parameters in methods.items()
@@ -105,18 +106,18 @@ def functions(case: Case, methods: dict[str, dict]) -> dict[str, Callable[[], ob
 
 
 def measure(case: Case, repeat: int, surgeon_seconds: float = 0.0) -> dict[str, float]:
-    """Seconds of an epoch and of each method; no surgeon where it would take too long.
+    """Seconds of an epoch and of each method; the surgeon is skipped if it takes too long.
 
     Parameters
     ----------
     case : Case
     repeat : int
-        Rounds.
+        Number of rounds.
     surgeon_seconds : float, default=0.0
-        How long the surgeon is expected to take.
+        Expected time of the surgeon.
     """
-    with small_network_mode(), warnings.catch_warnings():  # the mode of the estimators
-        warnings.simplefilter("ignore", PruningWarning)  # random numbers leave little to keep
+    with small_network_mode(), warnings.catch_warnings():  # as in the estimators
+        warnings.simplefilter("ignore", PruningWarning)  # layers without weights do not matter here
         times = best_times(functions(case, METHODS), repeat)
         if surgeon_seconds > LIMIT:
             return times
@@ -129,7 +130,7 @@ def measure(case: Case, repeat: int, surgeon_seconds: float = 0.0) -> dict[str, 
 
 
 def measure_all(chosen: dict[str, Case], repeat: int) -> dict[str, dict[str, float]]:
-    """Times of all cases; the surgeon's time in the base case says what others will take."""
+    """Times of all cases; the expected times of the surgeon follow from the base case."""
     base = chosen["base"]
     times = {"base": measure(base, repeat)}
     speed = base.surgeon_work / times["base"]["surgeon, network"]
@@ -140,7 +141,7 @@ def measure_all(chosen: dict[str, Case], repeat: int) -> dict[str, dict[str, flo
 
 
 def print_relative(times: dict[str, dict[str, float]]) -> None:
-    """Print the times of the methods over that of an epoch."""
+    """Print the times of the methods over the time of an epoch."""
     print_table(
         [
             {"case": name, "epoch s": seconds["epoch"]}
@@ -154,7 +155,7 @@ def print_relative(times: dict[str, dict[str, float]]) -> None:
 
 
 def print_growth(times: dict[str, dict[str, float]]) -> None:
-    """Print the times over those of the base case."""
+    """Print the times over the times of the base case."""
     base = times["base"]
     print_table(
         [
@@ -166,7 +167,7 @@ def print_growth(times: dict[str, dict[str, float]]) -> None:
 
 
 def print_exact(repeat: int) -> None:
-    """Print the time of the scores without linearisation, on a network that is small enough."""
+    """Print the time of the scores without linearisation for a small network."""
     case = Case(hidden=(8,), n_samples=500, n_features=4)
     methods = {"ec": METHODS["ec"], "ec_exact": {"method": "ec_exact"}}
     with small_network_mode():
@@ -188,15 +189,15 @@ def main() -> None:
     print_setting(
         base=f"{base.n_features} features, hidden {base.hidden}, SiLU, {base.n_outputs} output, "
         f"{base.n_samples} samples, random numbers",
-        epoch=f"of PrunedMLPRegressor, batches of {BATCH_SIZE}, on the same samples",
+        epoch=f"PrunedMLPRegressor, batches of {BATCH_SIZE}, the same samples",
         pruning=f"skec.prune to a ratio of {RATIO} in one step",
-        times=f"shortest of {repeat}; of 1 for the surgeon beyond {LONG:g} s, skipped beyond "
-        f"{LIMIT:g} s expected",
+        times=f"shortest of {repeat} runs; the surgeon runs once if it takes more than {LONG:g} s, "
+        f"and is skipped if more than {LIMIT:g} s are expected",
     )
     times = measure_all(cases(base, options.quick), repeat)
-    print("time of pruning over that of an epoch")
+    print("time of pruning over the time of an epoch")
     print_relative(times)
-    print("\ntime over that of the base case")
+    print("\ntime over the time of the base case")
     print_growth(times)
     print_exact(repeat)
 

@@ -1,7 +1,8 @@
-"""Convolutions: filters and weights removed from a VGG-like network, without training.
+"""Filters and weights removed from a VGG-like network of convolutions, without training.
 
-Filters with the restorations that need no data and those that need samples without labels; then
-single weights by their scores. MNIST, or the digits of scikit-learn where it is not at hand.
+First filters, with compensations that need no data and compensations that need samples without
+labels. Then single weights. The data are MNIST, or the digits of scikit-learn if MNIST is not in
+the data folder.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ WEIGHTS = ("magnitude", "taylor", "obd", "ec")
 N_SAMPLES = 500
 
 
-def images(quick: bool):
-    """Training and test images with one channel in [-1, 1], labels, and their name."""
+def images(
+    quick: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, str]:
+    """Training and test images with one channel in [-1, 1], their labels, and their name."""
     try:
         X, y, X_test, y_test = fetch_mnist(download=False)
         X, X_test, side, name = X * 2 - 1, X_test * 2 - 1, 28, "MNIST"
@@ -53,7 +56,8 @@ def images(quick: bool):
 
 def vgg(side: int, width: int) -> nn.Sequential:
     """Pairs of convolutions with batch normalisation, each pair followed by pooling."""
-    layers, n_in, n_out = [], 1, width
+    layers: list[nn.Module] = []
+    n_in, n_out = 1, width
     while side >= 4:
         for _ in range(2):
             convolution = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
@@ -65,8 +69,8 @@ def vgg(side: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def train(X, y, epochs: int, width: int, seed: int) -> nn.Sequential:
-    """Train with Adam and a rate that falls to zero."""
+def train(X: torch.Tensor, y: torch.Tensor, epochs: int, width: int, seed: int) -> nn.Sequential:
+    """Train a network with Adam and a learning rate that decreases to zero."""
     torch.manual_seed(seed)
     module = vgg(X.shape[-1], width)
     optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
@@ -83,8 +87,8 @@ def train(X, y, epochs: int, width: int, seed: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def accuracy(module, X, y) -> float:
-    """Percentage of right predictions."""
+def accuracy(module: nn.Module, X: torch.Tensor, y: torch.Tensor) -> float:
+    """Accuracy in per cent."""
     outputs = torch.cat([module(part) for part in X.split(500)])
     return 100 * float((outputs.argmax(1) == y).double().mean())
 
@@ -105,11 +109,12 @@ def main() -> None:
         f"{sum(p.numel() for p in modules[0].parameters())} parameters",
         training=f"{epochs} epochs, {seconds / n_networks:.0f} s each",
         accuracy=f"dense {with_error(dense, 2)} % over {n_networks} networks",
-        calibration=f"{len(samples)} training images without labels (taylor: with them)",
+        calibration=f"{len(samples)} training images; only taylor uses their labels",
+        pruning="one step, no training afterwards",
     )
 
-    print("filters and hidden units, all layers alike; test accuracy in %")
-    rows = []
+    print("filters and hidden units, the same ratio in each layer; test accuracy in %")
+    rows, results = [], []
     for method, (criterion, compensation, parameters) in FILTERS.items():
         row, start = {"method": method}, time.perf_counter()
         for ratio in RATIOS[::2] if options.quick else RATIOS:
@@ -122,6 +127,7 @@ def main() -> None:
                     compensation=compensation,
                     compensation_params=parameters,
                     pruning_ratio=ratio,
+                    n_steps=1,
                 ).compact()
                 for module in modules
             ]
@@ -129,16 +135,16 @@ def main() -> None:
             row[str(ratio)] = with_error(found, 2)
         rows.append(row | {"seconds": f"{time.perf_counter() - start:.1f}"})
     print_table(rows)
-    left = sum(p.numel() for p in results[0].module.parameters())
-    print(f"parameters left at the last ratio: {left}")
+    n_parameters = sum(p.numel() for p in results[0].module.parameters())
+    print(f"parameters after pruning to the last ratio: {n_parameters}")
 
-    print("\nsingle weights, over the whole network in one shot; test accuracy in %")
+    print("\nsingle weights, over the whole network; test accuracy in %")
     rows = []
     for method in WEIGHTS:
         row, start = {"method": method}, time.perf_counter()
         for ratio in WEIGHT_RATIOS[1::2] if options.quick else WEIGHT_RATIOS:
             results = [
-                skec.prune(module, samples, labels, method=method, pruning_ratio=ratio)
+                skec.prune(module, samples, labels, method=method, pruning_ratio=ratio, n_steps=1)
                 for module in modules
             ]
             found = [accuracy(result.module, X_test, y_test) for result in results]

@@ -1,13 +1,16 @@
-"""Neuron pruning without training: what choosing units, and what making up for them, is worth.
+"""Neuron pruning without training: comparison of unit criteria and compensations.
 
-First 784-300-100-10 networks on MNIST that lose units without data, then with samples that have no
-labels. Last tabular regression, where units and weights are removed to the same size.
+First, units of 784-300-100-10 networks on MNIST are removed without data, then with samples without
+labels. Last, units and single weights are removed from networks for tabular regression until the
+same number of weights is kept.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +34,13 @@ TRAININGS = {
     },
     "AdamW, weight decay 0": {"lr": 1e-3, "optimizer__weight_decay": 0.0, "max_epochs": 10},
 }
-# The source of lbyl takes another ridge for each ratio up to 0.8, chosen by the test accuracy.
+# The LBYL paper uses a different ridge for each ratio up to 0.8, chosen by the test accuracy.
 PAPER_RIDGES = {0.5: 0.3, 0.6: 0.6, 0.7: 0.3, 0.8: 1e-6, 0.9: 1e-6}
 WITHOUT_DATA = {
     "l2": ("l2", "none"),
     "l2, merging": ("l2", "merging"),
     "l2, lbyl": ("l2", "lbyl"),
-    "l2, lbyl, ridges of its paper": ("l2", "lbyl"),
+    "l2, lbyl, ridges of the LBYL paper": ("l2", "lbyl"),
     "l1, lbyl": ("l1", "lbyl"),
     "geometric_median, lbyl": ("geometric_median", "lbyl"),
     "random, lbyl": ("random", "lbyl"),
@@ -47,7 +50,8 @@ COMPENSATIONS = ("none", "merging", "lbyl", "mean", "bias", "least_squares")
 N_SAMPLES, N_FEW = 5_000, 500
 
 SETS = ("kin8nm", "protein-tertiary-structure")
-MAX_SAMPLES = 4_000  # of each of them
+MAX_SAMPLES = 4_000  # of each set
+UNIT_STEPS = 5
 UNIT_RATIOS = (0.5, 0.8)
 UNIT_METHODS = {
     "l2": {"method": "l2"},
@@ -56,13 +60,16 @@ UNIT_METHODS = {
 }
 
 
-def mnist(n_train: int | None):
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def mnist(n_train: int | None) -> Arrays:
     """MNIST, scaled to [-1, 1]."""
     X_train, y_train, X_test, y_test = fetch_mnist(download=False)
     return 2 * X_train[:n_train] - 1, y_train[:n_train], 2 * X_test - 1, y_test
 
 
-def network(X, y, seed: int, training: str) -> torch.nn.Module:
+def network(X: np.ndarray, y: np.ndarray, seed: int, training: str) -> torch.nn.Module:
     """A trained 784-300-100-10 network."""
     estimator = PrunedMLPClassifier(
         (300, 100),
@@ -77,18 +84,25 @@ def network(X, y, seed: int, training: str) -> torch.nn.Module:
     return estimator.fit(X, y).module_
 
 
-def accuracies(modules, ratios, data, samples: int | None = None, **pruning) -> dict[str, str]:
+def accuracies(
+    modules: Sequence[torch.nn.Module],
+    ratios: Sequence[float],
+    data: Arrays,
+    samples: int | None = None,
+    **pruning: Any,
+) -> dict[str, str]:
     """Test accuracies in per cent at each ratio, mean and standard error over the networks.
 
     Parameters
     ----------
-    modules : list of torch.nn.Module
+    modules : sequence of torch.nn.Module
     ratios : sequence of float
     data : tuple of arrays
     samples : int, default=None
-        Number of training samples to prune with; None for none.
+        Number of calibration samples; None prunes without data.
     **pruning : dict
-        Passed on to ``skec.prune``. ``ridge`` is a mapping from ratios to lbyl's ridge.
+        Passed to ``skec.prune``; the defaults are one step and the Fisher metric. ``ridge`` is a
+        mapping of ratios to the ridge of lbyl.
     """
     X, _, X_test, y_test = data
     ridges = pruning.pop("ridge", None)
@@ -104,7 +118,7 @@ def accuracies(modules, ratios, data, samples: int | None = None, **pruning) -> 
                 None if samples is None else X[rows],
                 granularity="neuron",
                 pruning_ratio=ratio,
-                **({"output_metric": "fisher"} | pruning),
+                **({"n_steps": 1, "output_metric": "fisher"} | pruning),
                 random_state=seed,
             )
             values.append(accuracy(result.module, X_test, y_test))
@@ -112,17 +126,19 @@ def accuracies(modules, ratios, data, samples: int | None = None, **pruning) -> 
     return found
 
 
-def accuracy(module, X, y) -> float:
+def accuracy(module: torch.nn.Module, X: np.ndarray, y: np.ndarray) -> float:
     """Test accuracy in per cent."""
     with torch.no_grad():
         return 100 * float((module(torch.from_numpy(X)).argmax(1).numpy() == y).mean())
 
 
-def without_data(modules, ratios, data) -> list[dict]:
-    """Rows of the methods that look at weights alone."""
+def without_data(
+    modules: Sequence[torch.nn.Module], ratios: Sequence[float], data: Arrays
+) -> list[dict[str, str]]:
+    """Rows of the methods that need no data."""
     rows = []
     for name, (criterion, compensation) in WITHOUT_DATA.items():
-        further = {"ridge": PAPER_RIDGES} if "paper" in name else {}
+        further: dict[str, Any] = {"ridge": PAPER_RIDGES} if "paper" in name else {}
         found = accuracies(
             modules, ratios, data, method=criterion, compensation=compensation, **further
         )
@@ -130,7 +146,9 @@ def without_data(modules, ratios, data) -> list[dict]:
     return rows
 
 
-def with_data(modules, ratios, data, n_samples: int) -> list[dict]:
+def with_data(
+    modules: Sequence[torch.nn.Module], ratios: Sequence[float], data: Arrays, n_samples: int
+) -> list[dict[str, str]]:
     """Rows of each criterion with each compensation, on samples without labels."""
     return [
         {"criterion": criterion, "compensation": compensation}
@@ -140,13 +158,19 @@ def with_data(modules, ratios, data, n_samples: int) -> list[dict]:
     ]
 
 
-def strongest(modules, ratios, data, n_samples: int, n_few: int) -> list[dict]:
-    """Rows of elimination with least squares, changed in one thing."""
-    variants = {
+def strongest(
+    modules: Sequence[torch.nn.Module],
+    ratios: Sequence[float],
+    data: Arrays,
+    n_samples: int,
+    n_few: int,
+) -> list[dict[str, str]]:
+    """Rows of elimination with least squares, with one setting changed at a time."""
+    variants: dict[str, tuple[int, dict[str, Any]]] = {
         f"{n_samples:,} samples": (n_samples, {}),
-        "units compete over the network": (n_samples, {"scope": "global"}),
+        "scope='global'": (n_samples, {"scope": "global"}),
         "five steps": (n_samples, {"n_steps": 5}),
-        "plain squared output error": (n_samples, {"output_metric": "identity"}),
+        "identity metric": (n_samples, {"output_metric": "identity"}),
         f"{n_few:,} samples": (n_few, {}),
     }
     rows = []
@@ -156,8 +180,13 @@ def strongest(modules, ratios, data, n_samples: int, n_few: int) -> list[dict]:
     return rows
 
 
-def small_network_errors(name: str, split: int, n_splits: int, max_samples: int) -> list[dict]:
-    """Errors on one split over the dense one's, before and after a refit; one dict a ratio."""
+def small_network_errors(
+    name: str, split: int, n_splits: int, max_samples: int
+) -> list[dict[str, Any]]:
+    """Errors on one split over those of the dense network, with one dict for each ratio.
+
+    Each error is an array of two values: before and after a refit.
+    """
     X, y = fetch_uci(name, download=False)
     rows = np.random.RandomState(0).permutation(len(X))[:max_samples]
     X, y = X[rows], y[rows]
@@ -165,12 +194,12 @@ def small_network_errors(name: str, split: int, n_splits: int, max_samples: int)
     X = StandardScaler().fit(X[train]).transform(X)
     dense = PrunedMLPRegressor(random_state=split).partial_fit(X[train], y[train])
 
-    def measured(**pruning) -> tuple[np.ndarray, float]:
-        net = copy.deepcopy(dense).prune(**pruning)
+    def measured(**pruning: Any) -> tuple[np.ndarray, float]:
+        net = copy.deepcopy(dense).prune(n_steps=UNIT_STEPS, **pruning)
         errors = [error(net), error(net.refit(X[train], y[train]))]
         return np.array(errors), net.sparsity_
 
-    def error(net) -> float:
+    def error(net: PrunedMLPRegressor) -> float:
         return float(np.sqrt(np.mean((net.predict(X[test]) - y[test]) ** 2)))
 
     reference, _ = measured(method="magnitude", pruning_ratio=0.0)
@@ -183,13 +212,13 @@ def small_network_errors(name: str, split: int, n_splits: int, max_samples: int)
             )
         errors["weights, ec"], _ = measured(method="ec", pruning_ratio=sparsity)
         found.append(
-            {"weights left": 1 - sparsity} | {name: e / reference for name, e in errors.items()}
+            {"weights kept": 1 - sparsity} | {name: e / reference for name, e in errors.items()}
         )
     return found
 
 
-def tabular(n_splits: int, max_samples: int) -> list[dict]:
-    """Rows of units and weights side by side: each set and ratio, before and after the refit."""
+def tabular(n_splits: int, max_samples: int) -> list[dict[str, Any]]:
+    """Rows that compare units and weights, for each set and ratio, before and after the refit."""
     rows = []
     for name in SETS:
         splits = [
@@ -201,7 +230,7 @@ def tabular(n_splits: int, max_samples: int) -> list[dict]:
                     {
                         "set": name.split("-")[0],
                         "units removed": ratio,
-                        "weights left": f"{found[0]['weights left']:.3f}",
+                        "weights kept": f"{found[0]['weights kept']:.3f}",
                         "refit": refit,
                     }
                     | {
@@ -212,14 +241,16 @@ def tabular(n_splits: int, max_samples: int) -> list[dict]:
     return rows
 
 
-def print_mnist(seeds: range, ratios, n_train: int | None, n_samples: int, n_few: int) -> None:
+def print_mnist(
+    seeds: range, ratios: Sequence[float], n_train: int | None, n_samples: int, n_few: int
+) -> None:
     """Measure on MNIST and print."""
     data = mnist(n_train)
     X, y, X_test, y_test = data
     print_setting(
         data=f"MNIST, scaled to [-1, 1], {len(X)} training samples",
-        network="784-300-100-10, ReLU; each hidden layer loses the same part of its units",
-        pruning="one step, nothing is trained; Fisher metric",
+        network="784-300-100-10, ReLU; the same ratio of units is removed from each hidden layer",
+        pruning="one step unless stated otherwise, no training afterwards; Fisher metric",
         accuracy=f"test, per cent, {len(seeds)} networks, mean ± standard error",
     )
     for number, training in enumerate(TRAININGS):
@@ -250,10 +281,11 @@ def main() -> None:
     n_splits, max_samples = (1, 1_500) if options.quick else (options.seeds, MAX_SAMPLES)
     print_setting(
         data=f"UCI sets, at most {max_samples} samples, {n_splits} 90/10 splits",
-        network="PrunedMLPRegressor with its defaults (five steps)",
-        error="RMSE over that of the dense network, before and after each is refitted; "
-        "mean ± standard error over the splits",
-        weights="as many as the units take with them, by ec",
+        network="PrunedMLPRegressor with its defaults",
+        pruning=f"{UNIT_STEPS} steps for all methods",
+        error="RMSE over that of the dense network, before and after a refit of both; mean ± "
+        "standard error over the splits",
+        weights="pruned by ec until as many weights are kept as after the removal of the units",
     )
     try:
         print_table(tabular(n_splits, max_samples))

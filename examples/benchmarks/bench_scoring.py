@@ -1,10 +1,11 @@
-"""Cost of EC scores and of pruning, in time and in memory."""
+"""Time and memory of EC scores and of pruning."""
 
 from __future__ import annotations
 
 import multiprocessing
 import resource
 import sys
+from multiprocessing.queues import Queue
 
 import torch
 from _common import arguments, best_times, kin8nm, print_setting, print_table
@@ -20,62 +21,68 @@ from skec.utils import Samples
 BATCH_SIZE = 512
 
 
-def forward_backward(module, X) -> None:
-    """A plain pass forward and backward over the samples."""
+def forward_backward(module: torch.nn.Module, X: torch.Tensor) -> None:
+    """A forward and backward pass over the samples."""
     for rows in X.split(BATCH_SIZE):
         module.zero_grad()
         module(rows).sum().backward()
 
 
 class OwnForward(torch.nn.Module):
-    """The same layers in a module of which nothing is known."""
+    """The same layers in a module whose structure the library does not know."""
 
-    def __init__(self, chain):
+    def __init__(self, chain: torch.nn.Sequential):
         super().__init__()
         layers = [layer for layer in chain if isinstance(layer, torch.nn.Linear)]
         self.first, self.second, self.last = layers
 
-    def forward(self, X):
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Run the layers."""
         return self.last(torch.relu(self.second(torch.relu(self.first(X)))))
 
 
-def ec_scores(module, X) -> dict[str, torch.Tensor]:
+def ec_scores(module: torch.nn.Module, X: torch.Tensor) -> dict[str, torch.Tensor]:
     """EC scores of all weights."""
     layers = prunable_layers(module)
-    statistics, settings = (SensitivityMoments,), {"metric": identity_metric}
-    samples = Samples(X)
-    moments = collect(module, layers, samples, statistics, batch_size=BATCH_SIZE, **settings)
+    moments = collect(
+        module,
+        layers,
+        Samples(X),
+        (SensitivityMoments,),
+        batch_size=BATCH_SIZE,
+        metric=identity_metric,
+    )
     return {
         name: layer.weight.detach() ** 2 * moments[name][SensitivityMoments].scatter / len(X)
         for name, layer in layers.items()
     }
 
 
-def per_sample_scores(module, X) -> dict[str, torch.Tensor]:
+def per_sample_scores(module: torch.nn.Module, X: torch.Tensor) -> dict[str, torch.Tensor]:
     """The same scores from per-sample gradients of torch.func, in batches that fit in memory."""
     parameters = {name: p.detach() for name, p in module.named_parameters()}
 
-    def output(parameters, x):
+    def output(parameters: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         return functional_call(module, parameters, (x[None],)).squeeze()
 
     per_sample = vmap(grad(output), (None, 0))
     names = [name.removesuffix(".weight") for name in parameters if name.endswith(".weight")]
-    sums = dict.fromkeys(names, (0.0, 0.0, 0.0))
+    zero = torch.zeros(())
+    sums = dict.fromkeys(names, (zero, zero, zero))
     for rows in X.split(128):
         gradients = per_sample(parameters, rows)
         for name in names:
             w, b = gradients[name + ".weight"], gradients[name + ".bias"][:, :, None]
-            terms = ((b * b).sum(0), (w * b).sum(0), (w * w).sum(0))
-            sums[name] = tuple(a + c for a, c in zip(sums[name], terms, strict=True))
+            s, p, q = sums[name]
+            sums[name] = s + (b * b).sum(0), p + (w * b).sum(0), q + (w * w).sum(0)
     return {
         name: parameters[name + ".weight"] ** 2 * (q - p * p / s.clamp_min(1e-30)) / len(X)
         for name, (s, p, q) in sums.items()
     }
 
 
-def _peak_memory(n_samples: int, queue) -> None:
-    """Memory that scoring adds to that of the data, in MiB; runs in a process of its own."""
+def _peak_memory(n_samples: int, queue: Queue[float]) -> None:
+    """Peak memory of scoring in MiB, without the memory of the data; runs in its own process."""
     torch.set_num_threads(1)
     module = network(8)
     ec_scores(module, torch.randn(BATCH_SIZE, 8))
@@ -87,7 +94,7 @@ def _peak_memory(n_samples: int, queue) -> None:
 
 
 def peak_memory(n_samples: int) -> float:
-    """Run the measurement in a fresh process."""
+    """Peak memory of scoring in MiB, measured in a new process."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=_peak_memory, args=(n_samples, queue))
@@ -113,8 +120,10 @@ def main() -> None:
         {
             "forward and backward": lambda: forward_backward(module, tensor),
             "EC scores": lambda: ec_scores(module, tensor),
-            "EC scores, a module with a forward of its own": lambda: ec_scores(own, tensor),
-            "skec.prune, EC": lambda: skec.prune(module, tensor, pruning_ratio=0.8),
+            "EC scores, module with its own forward method": lambda: ec_scores(own, tensor),
+            "skec.prune, EC, one step": lambda: skec.prune(
+                module, tensor, pruning_ratio=0.8, n_steps=1
+            ),
         },
         repeat,
     )
@@ -135,12 +144,12 @@ def main() -> None:
     times = best_times(
         {
             "dense fit": lambda: train_skec(X, y, epochs),
-            "prune, one shot": lambda: estimator.prune(pruning_ratio=0.8, n_steps=1),
+            "prune, one step": lambda: estimator.prune(pruning_ratio=0.8, n_steps=1),
             "prune, 5 steps": lambda: estimator.prune(pruning_ratio=0.8, n_steps=5),
         },
         max(repeat // 6, 1),
     )
-    print(f"\nprune of the estimator against its dense fit of {epochs} epochs")
+    print(f"\nprune of the estimator over its dense fit of {epochs} epochs")
     print_table(
         [
             {"work": work, "seconds": seconds, "× dense fit": seconds / times["dense fit"]}
@@ -148,7 +157,7 @@ def main() -> None:
         ]
     )
 
-    print("\nmemory that scoring adds to that of the data")
+    print("\npeak memory of scoring, without the memory of the data")
     sizes = (10_000, 100_000) if options.quick else (10_000, 100_000, 1_000_000)
     print_table([{"samples": size, "MiB": peak_memory(size)} for size in sizes])
 

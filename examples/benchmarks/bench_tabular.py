@@ -1,7 +1,7 @@
-"""Up to which ratio each method keeps the error of tabular regression.
+"""Test errors of pruned networks for tabular regression, for each method and ratio.
 
 A network is trained once for each set and split. Each method prunes a copy of it to each ratio, and
-the copy trains on with the same batches, whatever was removed.
+the copy is refitted. The batches of the refit are the same for all copies.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ from skec.pruning import PruningWarning
 MAX_SAMPLES = 4_000  # of the larger sets
 TOLERANCE = 0.01
 RATIOS = (0.5, 0.8, 0.9, 0.95, 0.98)
-# Magnitude competes over the whole network, as the others do, and within layers, where it cannot
-# empty the output layer with its small weights. The source of wanda prunes within rows; a unit of
-# the first layer has few inputs to choose from there, so wanda also competes over the network.
+# The weights compete over the whole network unless a scope is given. Magnitude is also measured
+# within layers, where it cannot remove all of the small weights of the output layer. Wanda's paper
+# prunes within rows. A unit of the first layer has few inputs, so wanda is also measured over the
+# whole network.
 METHODS = {
     "random": {"method": "random"},
     "magnitude": {"method": "magnitude"},
@@ -45,26 +47,28 @@ FAMILY = ("ec", "surgeon")
 QUICK = {"sets": ("yacht", "energy"), "ratios": (0.5, 0.9, 0.98)}
 QUICK_METHODS = ("magnitude", "obd", "ec", "surgeon")
 
-# For each method and ratio the error before and after the refit; ("dense", 0.0) for the network
-# that nothing was removed from.
+# The error before and after the refit, for each method and ratio. The key of the dense network is
+# ("dense", 0.0).
 Errors = dict[tuple[str, float], tuple[float, float]]
+# Log errors of shape (n_sets, n_splits), for each method and ratio.
+Logs = dict[tuple[str, float], np.ndarray]
 
 
 def load(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A set, with at most ``MAX_SAMPLES`` samples drawn at random."""
+    """A set with at most ``MAX_SAMPLES`` samples, drawn at random."""
     X, y = fetch_uci(name, download=False)
     rows = np.random.RandomState(0).permutation(len(X))[:MAX_SAMPLES]
     return X[rows], y[rows]
 
 
-def at_hand(names: Iterable[str]) -> list[str]:
-    """The sets that can be loaded; says which cannot."""
+def available(names: Iterable[str]) -> list[str]:
+    """The sets in the data folder; prints the names of the missing ones."""
     found = []
     for name in names:
         try:
             load(name)
         except FileNotFoundError as error:
-            print(f"{name} skipped: {error}")
+            print(f"{name} is skipped: {error}")
         else:
             found.append(name)
     return found
@@ -82,12 +86,12 @@ def evaluate(
     X = StandardScaler().fit(X[train]).transform(X)
     dense = PrunedMLPRegressor(random_state=split, n_steps=steps).partial_fit(X[train], y[train])
 
-    def measured(**pruning) -> tuple[float, float]:
-        """The error of a pruned copy before and after it trains on."""
+    def measured(**pruning: Any) -> tuple[float, float]:
+        """The error of a pruned copy before and after the refit."""
         net = copy.deepcopy(dense).prune(**pruning)
         return error(net), error(net.refit(X[train], y[train]))
 
-    def error(net) -> float:
+    def error(net: PrunedMLPRegressor) -> float:
         residual = net.predict(X[test]) - y[test]
         return float(np.sqrt(np.mean(residual**2)) / y[train].std())
 
@@ -98,8 +102,8 @@ def evaluate(
     return results
 
 
-def log_ratios(found: dict[str, list[Errors]], after: bool) -> dict[tuple[str, float], np.ndarray]:
-    """Logarithms of the errors over those of the dense network, of shape (n_sets, n_splits)."""
+def log_ratios(found: dict[str, list[Errors]], after: bool) -> Logs:
+    """Logarithms of the errors over those of the dense network, before or after the refit."""
     column = int(after)
     cells = next(iter(found.values()))[0]
     return {
@@ -115,9 +119,9 @@ def log_ratios(found: dict[str, list[Errors]], after: bool) -> dict[tuple[str, f
 
 
 def with_deviation(logs: np.ndarray) -> str:
-    """Geometric mean over sets and splits, and its standard error for these sets.
+    """Geometric mean over sets and splits, and its standard error over the splits.
 
-    The error is that of the splits, whose variance is estimated within each set.
+    The variance over the splits is estimated within each set.
     """
     n_sets, n_splits = logs.shape
     mean = np.exp(logs.mean())
@@ -127,7 +131,7 @@ def with_deviation(logs: np.ndarray) -> str:
     return f"{mean:.3f} ± {mean * deviation:.3f}"
 
 
-def print_errors(logs: dict, methods: list[str], ratios: tuple[float, ...]) -> None:
+def print_errors(logs: Logs, methods: list[str], ratios: tuple[float, ...]) -> None:
     """Print errors over those of the dense network, by method and ratio."""
     print_table(
         [
@@ -138,7 +142,7 @@ def print_errors(logs: dict, methods: list[str], ratios: tuple[float, ...]) -> N
 
 
 def largest_ratio(of_ratio: Callable[[float], float], ratios: tuple[float, ...]) -> str:
-    """The ratio up to which a log error stays within the tolerance; a dash for none of them."""
+    """The largest ratio up to which the log error is within the tolerance; a dash for none."""
     last = "–"
     for ratio in ratios:
         if of_ratio(ratio) > np.log1p(TOLERANCE):
@@ -148,9 +152,9 @@ def largest_ratio(of_ratio: Callable[[float], float], ratios: tuple[float, ...])
 
 
 def print_largest_ratios(
-    logs: dict, names: list[str], methods: list[str], ratios: tuple[float, ...]
+    logs: Logs, names: list[str], methods: list[str], ratios: tuple[float, ...]
 ) -> None:
-    """Print how far each method can go, by set and in the geometric mean over the sets."""
+    """Print the largest ratio of each method, by set and for the geometric mean over the sets."""
     rows = []
     for method in methods:
         row = {"method": method}
@@ -163,37 +167,37 @@ def print_largest_ratios(
     print_table(rows)
 
 
-def print_wins(logs: dict, methods: list[str], ratios: tuple[float, ...]) -> None:
-    """Print in how many cells of set and ratio each method is the best, by ratio."""
+def print_wins(logs: Logs, methods: list[str], ratios: tuple[float, ...]) -> None:
+    """Print in how many cells (set, ratio) each method is the best, by ratio."""
     means = {cell: values.mean(1) for cell, values in logs.items()}
     best = {r: np.argmin([means[method, r] for method in methods], axis=0) for r in ratios}
     rows = []
     for index, method in enumerate(methods):
         wins = {f"{r:g}": int((best[r] == index).sum()) for r in ratios}
-        rows.append({"method": method, "best in": sum(wins.values())} | wins)
+        rows.append({"method": method, "all": sum(wins.values())} | wins)
     print_table(rows)
 
 
-def print_family(logs: dict, methods: list[str], ratios: tuple[float, ...]) -> None:
-    """Print in how many cells the better of the family, and each of it, beats each rival."""
+def print_family(logs: Logs, methods: list[str], ratios: tuple[float, ...]) -> None:
+    """Print in how many cells ec, surgeon and the better of both beat each other method."""
     family = [method for method in FAMILY if method in methods]
-    rivals = [method for method in methods if method not in family]
-    if not (family and rivals):
+    others = [method for method in methods if method not in family]
+    if not (family and others):
         return
     means = {m: np.concatenate([logs[m, r].mean(1) for r in ratios]) for m in methods}
-    means["better of the two"] = np.min([means[m] for m in family], axis=0)
-    means["best of the rivals"] = np.min([means[m] for m in rivals], axis=0)
+    means["better of both"] = np.min([means[m] for m in family], axis=0)
+    means["best other method"] = np.min([means[m] for m in others], axis=0)
     print_table(
         [
-            {"beaten": rival, "of": means[rival].size}
-            | {m: int((means[m] < means[rival]).sum()) for m in (*family, "better of the two")}
-            for rival in (*rivals, "best of the rivals")
+            {"other method": other, "cells": means[other].size}
+            | {m: int((means[m] < means[other]).sum()) for m in (*family, "better of both")}
+            for other in (*others, "best other method")
         ]
     )
 
 
 def print_dense(found: dict[str, list[Errors]]) -> None:
-    """Print the errors that the others are relative to."""
+    """Print the errors of the dense network, which are the reference of the other tables."""
     rows = []
     for name, splits in found.items():
         before, after = np.mean([errors["dense", 0.0] for errors in splits], axis=0)
@@ -206,24 +210,27 @@ def print_results(
 ) -> None:
     """Print all tables."""
     logs = log_ratios(found, after=True)
-    print("error of the dense network, before and after a refit of its own")
+    print("error of the dense network before and after its refit")
     print_dense(found)
     print("\nafter the refit: error over that of the dense network after its refit")
     print_errors(logs, methods, ratios)
     print("\nbefore the refit: error over that of the dense network before its refit")
     print_errors(log_ratios(found, after=False), methods, ratios)
-    print(f"\nlargest ratio up to which the error after the refit stays within {TOLERANCE:.0%}")
+    print(
+        f"\nlargest ratio up to which the error after the refit exceeds that of the dense network "
+        f"by at most {TOLERANCE:.0%}"
+    )
     print_largest_ratios(logs, list(found), methods, ratios)
-    print("\nin how many of the cells (set, ratio) a method is the best after the refit, by ratio")
+    print("\nnumber of cells (set, ratio) in which a method is the best after the refit, by ratio")
     print_wins(logs, methods, ratios)
-    print("\nin how many cells ec, surgeon and the better of the two are ahead of the others")
+    print("\nnumber of cells in which ec, surgeon and the better of both beat the other methods")
     print_family(logs, methods, ratios)
 
 
 def main() -> None:
     """Measure and print."""
     options = arguments(__doc__, splits=2, jobs=1, steps=5, methods="")
-    names = at_hand(QUICK["sets"] if options.quick else UCI_NAMES)
+    names = available(QUICK["sets"] if options.quick else UCI_NAMES)
     ratios = QUICK["ratios"] if options.quick else RATIOS
     n_splits = 1 if options.quick else options.splits
     methods = list(QUICK_METHODS if options.quick else METHODS)
@@ -233,15 +240,17 @@ def main() -> None:
         return
     print_setting(
         data=f"{len(names)} UCI sets, at most {MAX_SAMPLES} samples, {n_splits} 90/10 splits",
-        network=f"PrunedMLPRegressor with its defaults, {options.steps} pruning steps",
+        network="PrunedMLPRegressor with its defaults",
+        pruning=f"{options.steps} steps for all methods",
         error="RMSE over the standard deviation of the training target; geometric means, "
         "± standard error over the splits",
     )
     tasks = [(name, split) for name in names for split in range(n_splits)]
-    results = Parallel(n_jobs=options.jobs, verbose=5)(
+    calls = (
         delayed(evaluate)(name, split, n_splits, methods, ratios, options.steps)
         for name, split in tasks
     )
+    results: list[Any] = list(Parallel(n_jobs=options.jobs, verbose=5)(calls))
     found: dict[str, list[Errors]] = {name: [] for name in names}
     for (name, _), errors in zip(tasks, results, strict=True):
         found[name].append(errors)

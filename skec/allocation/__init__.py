@@ -1,6 +1,6 @@
-"""Scopes turn scores and a pruning ratio into masks. One scope a file.
+"""Scopes, which turn scores and a pruning ratio into masks, and schedules of the ratio.
 
-To add one, write its file and import it here.
+Each scope has its own file. To add one, write its file and import it here.
 """
 
 from . import erdos_renyi, lamp, layer, pattern, ratios, row, units, whole

@@ -1,4 +1,4 @@
-"""The protocol of a scope, and the registries of the scopes known by name."""
+"""Base classes of scopes, and the registries of the named scopes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ UNIT_SCOPES.elsewhere.append((SCOPES, FOR_WEIGHTS))
 
 
 def at_once(ratio: float) -> float:
-    """The whole ratio in one step."""
+    """Return the ratio unchanged, for pruning in a single step."""
     return ratio
 
 
 class Scope(Registered, registry=SCOPES):
-    """Where weights compete: turns scores and a pruning ratio into masks.
+    """Turns scores and a pruning ratio into masks; decides which weights are compared.
 
     To add a scope, write one class in a file of this folder and import it in ``__init__.py``.
-    Giving it a ``name`` makes it available as ``scope=name``. An instance can be passed in place
-    of a name.
+    A class with a ``name`` is available as ``scope=name``. An instance can be passed in place of
+    a name.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Scope(Registered, registry=SCOPES):
     """
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise a ``ValueError`` if the scope does not fit the layers that are pruned."""
+        """Raise a ``ValueError`` if the scope cannot be used for the layers to prune."""
 
     @abstractmethod
     def allocate(
@@ -56,11 +56,11 @@ class Scope(Registered, registry=SCOPES):
         scores : mapping of layer name to float64 tensor of shape (n_out, n_in)
             Minus infinity marks a weight that is already removed.
         ratio : float
-            Fraction of the weights to remove after the last step, in [0, 1).
+            Fraction of the weights removed after the last step, in [0, 1).
         weights : mapping of layer name to tensor of shape (n_out, n_in), default=None
             The weights of the dense network.
         reached : callable, default=at_once
-            Gives for a final ratio the ratio after the present step.
+            Converts a final ratio to the ratio after the current step.
 
         Returns
         -------
@@ -70,7 +70,7 @@ class Scope(Registered, registry=SCOPES):
 
 
 class UnitScope(Registered, registry=UNIT_SCOPES):
-    """Where units compete: turns scores and a pruning ratio into masks.
+    """Turns scores and a pruning ratio into masks; decides which units are compared.
 
     The same as :class:`Scope` for whole units.
 
@@ -80,7 +80,7 @@ class UnitScope(Registered, registry=UNIT_SCOPES):
     """
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise a ``ValueError`` if the scope does not fit the layers that are pruned."""
+        """Raise a ``ValueError`` if the scope cannot be used for the layers to prune."""
 
     @abstractmethod
     def allocate(
@@ -99,12 +99,12 @@ class UnitScope(Registered, registry=UNIT_SCOPES):
 
 
 def check_ratios(ratios: Mapping[Any, Any], names: Sequence[str] | None = None) -> None:
-    """Raise unless a mapping gives ratios in [0, 1) to layers that can be pruned."""
+    """Raise a ``ValueError`` unless a mapping has ratios in [0, 1) for prunable layers only."""
     unknown = [name for name in ratios if names is not None and name not in names]
     if unknown and names is not None:
         raise ValueError(
-            f"scope names layers {unknown} that cannot be pruned. The prunable layers are "
-            f"{list(names)}."
+            f"scope names layers {unknown} that cannot be pruned. Remove them from scope; the "
+            f"prunable layers are {list(names)}."
         )
     for name, ratio in ratios.items():
         check_ratio(ratio, f"scope[{name!r}]")

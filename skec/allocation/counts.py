@@ -15,14 +15,14 @@ def n_removed_weights(scores: Mapping[str, Tensor], ratio: float) -> int:
 
 
 def n_removed_units(n_units: int, ratio: float) -> int:
-    """Number of units to remove: ``n (1 − ratio)`` are kept, rounded down.
+    """Number of units to remove: the number kept is ``n (1 − ratio)``, rounded down.
 
     Examples
     --------
     >>> n_removed_units(100, 0.8), n_removed_units(10, 0.25)
     (80, 3)
     """
-    return math.ceil(n_units * ratio - 1e-9)  # 100 · 0.07 is 7 and a little
+    return math.ceil(n_units * ratio - 1e-9)  # in floating point, 100 * 0.07 > 7
 
 
 def split_count(
@@ -31,10 +31,11 @@ def split_count(
     at_least: Sequence[int] | None = None,
     exact: Sequence[float] | None = None,
 ) -> list[int]:
-    """Split a number to remove over groups, in proportion to their sizes or as ``exact`` says.
+    """Split a number of weights to remove over groups.
 
-    Rounded by largest remainders, so that the parts sum to ``total``. No group loses its last
-    weight while another can give one instead, and none loses fewer than ``at_least``.
+    The parts are proportional to the sizes, or close to ``exact`` if given. They are rounded by
+    largest remainders to sum to ``total``. A part is at least ``at_least``. A group loses its last
+    weight only if every other group has at most one weight left.
 
     Examples
     --------
@@ -49,25 +50,25 @@ def split_count(
         for part, size, least in zip(exact, sizes, at_least, strict=True)
     ]
     order = sorted(range(len(sizes)), key=lambda i: counts[i] - exact[i])
-    left = total - sum(counts)
-    while left < 0:  # some must give more than their share
+    missing = total - sum(counts)
+    while missing < 0:  # some groups lose more than their share because of at_least
         for i in reversed(order):
-            back = min(-left, counts[i] - at_least[i], 1)
+            back = min(-missing, counts[i] - at_least[i], 1)
             counts[i] -= back
-            left += back
-    for reserve in (1, 0):
-        while left > 0:
-            open_groups = [i for i in order if counts[i] < sizes[i] - reserve]
+            missing += back
+    for n_spared in (1, 0):  # take the last weight of a group only if nothing else is left
+        while missing > 0:
+            open_groups = [i for i in order if counts[i] < sizes[i] - n_spared]
             if not open_groups:
                 break
-            for i in open_groups[:left]:
+            for i in open_groups[:missing]:
                 counts[i] += 1
-            left -= min(left, len(open_groups))
+            missing -= min(missing, len(open_groups))
     return counts
 
 
 def keep_highest(scores: Tensor, count: int) -> Tensor:
-    """Mask out the ``count`` lowest scores; of equal scores the first are removed first."""
+    """Mask out the ``count`` lowest scores; among equal scores, the first ones."""
     flat = scores.reshape(-1)
     if count == 0:
         return torch.ones_like(scores, dtype=torch.bool)
@@ -79,7 +80,10 @@ def keep_highest(scores: Tensor, count: int) -> Tensor:
 
 
 def keep_highest_of_all(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """Mask out the lowest scores of all layers together, but not the highest one of a layer."""
+    """Mask out the ``count`` lowest scores of all layers.
+
+    The highest score of each layer is kept unless ``count`` is too large for that.
+    """
     names = list(scores)
     flat = torch.cat([scores[name].reshape(-1) for name in names])
     if flat.numel() - count >= len(names):
@@ -89,7 +93,7 @@ def keep_highest_of_all(scores: Mapping[str, Tensor], count: int) -> dict[str, T
             start += scores[name].numel()
     keep = keep_highest(flat, count)
     parts = keep.split([scores[name].numel() for name in names])
-    return {  # copies, because a pickled part would hold the whole
+    return {  # copies, because a view would be pickled with the scores of all layers
         name: part.reshape(scores[name].shape).clone()
         for name, part in zip(names, parts, strict=True)
     }
@@ -100,7 +104,7 @@ def keep_highest_of_each(
 ) -> dict[str, Tensor]:
     """Mask out the lowest scores of each layer.
 
-    The layers lose the same ratio, or the numbers of weights that ``exact`` gives.
+    Each layer loses the same ratio, or the number of weights in ``exact``.
     """
     counts = counts_per_layer(scores, ratio, exact)
     return {
@@ -112,7 +116,7 @@ def keep_highest_of_each(
 def counts_per_layer(
     scores: Mapping[str, Tensor], ratio: float, exact: Sequence[float] | None = None
 ) -> list[int]:
-    """How many weights each layer loses, with those that are already removed."""
+    """Number of weights that each layer loses, including those that are already removed."""
     sizes = [score.numel() for score in scores.values()]
     already = [int(score.isneginf().sum()) for score in scores.values()]
     return split_count(round(ratio * sum(sizes)), sizes, already, exact)

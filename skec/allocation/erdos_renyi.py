@@ -1,4 +1,4 @@
-"""Layers with few weights for their units keep more."""
+"""Densities that follow from the shapes of the layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .counts import keep_highest_of_each, n_removed_weights
 class ErdosRenyiScope(Scope):
     """Remove a ratio of each layer that follows from its shape.
 
-    The density of a layer is proportional to ``(n_in + n_out) / (n_in n_out)``.
+    The density of a layer, its fraction of kept weights, is proportional to
+    ``(n_in + n_out) / (n_in n_out)``.
 
     When to use it: at high ratios with scores that are not comparable between layers.
 
@@ -29,9 +30,20 @@ class ErdosRenyiScope(Scope):
 
 
 def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], total: int) -> list[float]:
-    """How many weights each layer loses if its density is proportional to (in + out)/(in · out).
+    """Number of weights that each layer loses for densities ``∝ (n_in + n_out) / (n_in n_out)``.
 
-    Layers whose density would exceed one keep all weights, and the others lose more instead.
+    A layer whose density would exceed one keeps all weights; the other layers lose more.
+
+    Parameters
+    ----------
+    shapes : sequence of (n_out, n_in) pairs
+    total : int
+        Number of weights to remove.
+
+    Returns
+    -------
+    list of float
+        Not rounded.
 
     Examples
     --------
@@ -40,13 +52,13 @@ def erdos_renyi_counts(shapes: Sequence[tuple[int, int]], total: int) -> list[fl
     """
     sizes = [n_out * n_in for n_out, n_in in shapes]
     sums = [n_out + n_in for n_out, n_in in shapes]  # density times size, up to a factor
-    whole: set[int] = set()
+    dense: set[int] = set()
     while True:
-        others = [i for i in range(len(shapes)) if i not in whole]
-        left = sum(sizes) - total - sum(sizes[i] for i in whole)
-        factor = left / max(sum(sums[i] for i in others), 1)
-        full = {i for i in others if factor * sums[i] > sizes[i]}
-        if not full:
+        others = [i for i in range(len(shapes)) if i not in dense]
+        n_kept = sum(sizes) - total - sum(sizes[i] for i in dense)
+        factor = n_kept / max(sum(sums[i] for i in others), 1)
+        too_dense = {i for i in others if factor * sums[i] > sizes[i]}
+        if not too_dense:
             break
-        whole |= full
-    return [0.0 if i in whole else size - factor * sums[i] for i, size in enumerate(sizes)]
+        dense |= too_dense
+    return [0.0 if i in dense else size - factor * sums[i] for i, size in enumerate(sizes)]

@@ -1,4 +1,4 @@
-"""Layers in which few weights are large keep fewer."""
+"""The number of weights of each layer follows from layer-adaptive magnitudes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .counts import keep_highest_of_all, keep_highest_of_each, n_removed_weights
 class LampScope(Scope):
     """Remove from each layer as many weights as layer-adaptive magnitude pruning would.
 
-    Only the numbers of weights come from the magnitudes. Which weights are removed in a layer,
-    the scores decide.
+    The magnitudes determine only the number of weights to remove in each layer. The scores
+    determine which weights of the layer are removed.
 
     When to use it: with scores that are not comparable between layers.
 

@@ -1,4 +1,4 @@
-"""Weights compete in their layer."""
+"""The weights of a layer are compared with each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what users pass as ``scope`` to scope objects."""
+"""Converts the values of ``scope`` that users pass to scope objects."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ UnitScopeLike = str | Mapping[str, float] | UnitScope
 
 
 def parse_scope(scope: ScopeLike) -> Scope:
-    """Return the scope that a name, a pattern or a mapping of ratios stands for.
+    """Convert a name, a pattern such as ``"2:4"`` or a mapping of ratios to a scope.
+
+    An instance of a scope is returned as it is.
 
     Raises
     ------
     ValueError
-        If there is no such scope, or a ratio is not in [0, 1).
+        If the scope is unknown, or a ratio is not in [0, 1).
 
     Examples
     --------
@@ -36,7 +38,7 @@ def parse_scope(scope: ScopeLike) -> Scope:
 
 
 def parse_unit_scope(scope: UnitScopeLike) -> UnitScope:
-    """The same for units.
+    """Convert a name or a mapping of ratios to a scope for units; see :func:`parse_scope`.
 
     Examples
     --------
@@ -65,16 +67,16 @@ def allocate(
     ratio : float
         Fraction of the weights to remove, in [0, 1).
     scope : str, mapping or Scope, default="global"
-        Where weights compete; see :func:`skec.prune`.
+        The groups in which scores are compared; see :func:`skec.prune`.
     weights : mapping of layer name to tensor of shape (n_out, n_in), default=None
-        The weights of the dense network, needed by ``"lamp"``.
+        The weights of the dense network; required by ``"lamp"``.
 
     Returns
     -------
     dict of layer name to bool tensor
-        True marks a kept weight. The number removed is the ratio times the number of weights,
-        rounded, unless the scope has ratios of its own. No layer loses its last weight while
-        another can give one instead.
+        True marks a kept weight. The number of removed weights is the ratio times the number of
+        weights, rounded, unless the scope defines ratios itself. No layer loses its last weight
+        while another layer has weights to remove.
 
     Examples
     --------
@@ -100,13 +102,13 @@ def allocate_units(
     ratio : float
         Fraction of the units to remove, in [0, 1).
     scope : str, mapping or UnitScope, default="layer"
-        Where units compete; see :func:`skec.prune`.
+        The groups in which scores are compared; see :func:`skec.prune`.
 
     Returns
     -------
     dict of layer name to bool tensor of shape (n_units,)
-        True marks a unit that is kept. Of n units ``n (1 − ratio)`` are kept, rounded down, but
-        at least one of each layer.
+        True marks a kept unit. Of n units, ``n (1 − ratio)`` are kept, rounded down, but at least
+        one unit of each layer.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Groups of m consecutive weights keep n."""
+"""Patterns n:m, which keep n of m consecutive weights."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ._base import Scope, at_once
 class PatternScope(Scope):
     """Keep n of each group of m consecutive inputs of a unit.
 
-    The ratio ``1 − n/m`` takes the place of the pruning ratio.
+    The ratio ``1 − n/m`` is used instead of the pruning ratio.
 
-    When to use it: for hardware that multiplies by such matrices quickly.
+    When to use it: for hardware with fast products of such matrices.
+
+    Source: Mishra et al., "Accelerating sparse deep neural networks", arXiv:2104.08378.
 
     Parameters
     ----------
     n, m : int
-        With 0 < n < m. ``scope="2:4"`` stands for ``PatternScope(2, 4)``.
-
-    Source: Mishra et al., "Accelerating sparse deep neural networks", arXiv:2104.08378.
+        With 0 < n < m. ``scope="2:4"`` is converted to ``PatternScope(2, 4)``.
 
     Examples
     --------
@@ -34,14 +34,14 @@ class PatternScope(Scope):
     def __init__(self, n: int, m: int):
         if not 0 < n < m:
             raise ValueError(
-                f"scope='{n}:{m}' must keep at least one and fewer than all weights of a group: "
-                f"n:m with 0 < n < m, such as '2:4'."
+                f"scope='{n}:{m}' must keep at least one weight of a group and remove at least "
+                f"one. Use n:m with 0 < n < m, such as '2:4'."
             )
         self.n, self.m = n, m
 
     @classmethod
     def parse(cls, text: str) -> PatternScope | None:
-        """The scope that a text such as ``"2:4"`` stands for; None for another text."""
+        """Convert a string such as ``"2:4"``; return None for any other string."""
         match = re.fullmatch(r"(\d+):(\d+)", text)
         return None if match is None else cls(int(match[1]), int(match[2]))
 
@@ -50,7 +50,7 @@ class PatternScope(Scope):
         return {name: self._keep(score, n_removed) for name, score in scores.items()}
 
     def _keep(self, scores: Tensor, n_removed: int) -> Tensor:
-        """Mask out the lowest scores of each group. A last, smaller group keeps n too."""
+        """Mask out the lowest scores of each group. A smaller last group keeps n as well."""
         (n_out, n_in), m = scores.shape, self.m
         padded = torch.nn.functional.pad(scores, (0, -n_in % m), value=torch.inf)
         groups = padded.reshape(n_out, -1, m)

@@ -1,4 +1,4 @@
-"""Each layer has its own ratio."""
+"""A pruning ratio for each layer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .counts import keep_highest_of_all, n_removed_weights
 class LayerRatios(Scope):
     """Remove a given ratio of each layer.
 
-    The ratios take the place of the pruning ratio. Layers that are not named keep all weights.
+    The ratios are used instead of the pruning ratio. Layers without a ratio keep all weights.
 
     Parameters
     ----------
     ratios : mapping of layer name to float
-        In [0, 1). A mapping as ``scope`` stands for this class.
+        In [0, 1). A mapping passed as ``scope`` is converted to this class.
     """
 
     def __init__(self, ratios: Mapping[str, float]):

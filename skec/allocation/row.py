@@ -1,4 +1,4 @@
-"""Weights compete among the incoming weights of their unit."""
+"""The incoming weights of a unit are compared with each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .counts import counts_per_layer, keep_highest, split_count
 class RowScope(Scope):
     """Remove the same ratio of the incoming weights of each unit.
 
-    When to use it: with scores that compare the weights of one unit only, such as ``"wanda"``.
+    When to use it: with scores that are comparable only within a unit, such as ``"wanda"``.
     """
 
     name = "row"

@@ -1,4 +1,4 @@
-"""How the pruning ratio grows over the steps."""
+"""The pruning ratio after each step."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ SCHEDULES = Registry("schedule")
 
 
 class Schedule(Registered, registry=SCHEDULES):
-    """The ratio that is reached during a pruning in steps.
+    """The pruning ratio after each of several steps.
 
-    Giving a subclass a ``name`` makes it available as ``schedule=name``. An instance can be
-    passed in place of a name.
+    A subclass with a ``name`` is available as ``schedule=name``. An instance can be passed in
+    place of a name.
     """
 
     @abstractmethod
     def ratio(self, final: float, progress: float) -> float:
-        """The ratio at a progress from 0, exclusive, to 1.
+        """The ratio after a fraction of the steps.
 
         Parameters
         ----------
         final : float
             The ratio after the last step.
         progress : float
-            Steps done over all steps.
+            Number of finished steps divided by the number of steps, in (0, 1].
         """
 
     def at(self, final: float, step: int, n_steps: int) -> float:
@@ -64,7 +64,7 @@ class Cubic(Schedule):
 
 
 def ratio_at(schedule: str | Schedule, ratio: float, step: int, n_steps: int) -> float:
-    """The ratio that a schedule has reached after some steps.
+    """The ratio of a schedule after ``step`` of ``n_steps`` steps.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Weights compete over the whole network."""
+"""All weights of the network are compared with each other."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from .counts import keep_highest_of_all, n_removed_weights
 
 
 class GlobalScope(Scope):
-    """Remove the lowest scores of the whole network.
+    """Remove the weights with the lowest scores of the whole network.
 
-    No layer loses its last weight while another can give one instead.
+    No layer loses its last weight while another layer has weights to remove.
 
     When to use it: with scores that are comparable between layers, such as those of ``"ec"``.
     """

@@ -1,4 +1,4 @@
-"""One pass over the calibration data: a network and samples in, statistics out."""
+"""Computes statistics of layers from a network and calibration samples."""
 
 from .collect import Calibration, collect
 from .data import calibration_samples

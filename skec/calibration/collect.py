@@ -1,4 +1,4 @@
-"""One pass over the calibration data: a network and samples in, statistics out."""
+"""Computes statistics of layers in one pass over the calibration samples."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..networks import Recorder, output_tensor, sensitivities, summed_gradients
+from ..networks import PrunableLayer, Recorder, output_tensor, sensitivities, summed_gradients
 from ..utils import Samples
 from .metric import OutputMetric, Probes
 from .statistics import LayerBatch, LayerStatistics, Need, NetworkStatistic, Statistic
@@ -18,20 +19,20 @@ from .statistics import LayerBatch, LayerStatistics, Need, NetworkStatistic, Sta
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a network is compared with while it is pruned.
+    """The dense network, the samples and the output metric for computing statistics.
 
     Attributes
     ----------
     dense : torch.nn.Module
-        The network before any pruning, in evaluation mode; not to be changed.
+        The network before any pruning, in evaluation mode. It must not be changed.
     samples : Samples or None
-        None where nothing needs samples.
+        None if no statistic needs samples.
     metric : OutputMetric
-        How a change of the outputs is measured.
+        The norm for changes of the outputs.
     loss : torch.nn.Module or None
-        The loss of outputs and targets, where a statistic needs it.
+        The loss of outputs and targets; required by statistics of the loss.
     batch_size : int
-        Samples processed at a time.
+        Number of samples processed at a time.
     """
 
     dense: nn.Module
@@ -42,25 +43,25 @@ class Calibration:
 
     @property
     def n_probes(self) -> int | None:
-        """Number of random probes of the outputs; None if every output is looked at."""
+        """Number of random probes of the outputs; None if every output is differentiated."""
         return self.metric.n_probes if isinstance(self.metric, Probes) else None
 
     def known_samples(self) -> Samples:
-        """The samples, or an error if there are none."""
+        """Return the samples; raise a ``ValueError`` if there are none."""
         if self.samples is None:
-            raise ValueError("This needs calibration samples; pass X.")
+            raise ValueError("Calibration samples are required; got X=None. Pass X.")
         return self.samples
 
     def collect(
         self,
         module: nn.Module,
-        layers: Mapping[str, nn.Module],
+        layers: Mapping[str, PrunableLayer],
         statistics: Sequence[type[Statistic]],
         *,
         n_units: Mapping[str, int] | None = None,
         kept: Mapping[str, Tensor] | None = None,
     ) -> dict[str, LayerStatistics]:
-        """Compute statistics of some layers of a network; see :func:`collect`."""
+        """Compute statistics of layers; see :func:`collect`."""
         if not statistics:
             return {
                 name: LayerStatistics(kept=None if kept is None else kept[name]) for name in layers
@@ -81,7 +82,7 @@ class Calibration:
 
 def collect(
     module: nn.Module,
-    layers: Mapping[str, nn.Module],
+    layers: Mapping[str, PrunableLayer],
     samples: Samples,
     statistics: Sequence[type[Statistic]],
     *,
@@ -92,27 +93,27 @@ def collect(
     n_units: Mapping[str, int] | None = None,
     kept: Mapping[str, Tensor] | None = None,
 ) -> dict[str, LayerStatistics]:
-    """Compute statistics of layers in one pass over the data, with memory of one batch.
+    """Compute statistics of layers in one pass over the data, batch by batch.
 
     Parameters
     ----------
     module : torch.nn.Module
         In evaluation mode. The ``requires_grad`` flags of its parameters are changed and restored.
-    layers : mapping of str to torch.nn.Module
-        Linear layers and convolutions.
+    layers : mapping of layer name to torch.nn.Linear, Conv1d or Conv2d
     samples : Samples
     statistics : sequence of Statistic classes
     metric : OutputMetric
-        How a change of the outputs is measured.
+        The norm for changes of the outputs.
     loss : torch.nn.Module, default=None
-        Needed by statistics of the loss.
+        Required by statistics of the loss.
     dense : torch.nn.Module, default=None
-        The network before any pruning, needed by statistics that compare with it.
+        The network before any pruning; required by statistics of its pre-activations.
     batch_size : int, default=512
     n_units : mapping of layer name to int, default=None
-        How many units each layer reads, for statistics of those.
+        Number of units of the previous layer that each layer reads; required by statistics of
+        these units.
     kept : mapping of layer name to bool tensor of shape (n_out, n_in), default=None
-        The weights that earlier pruning steps have kept; None stands for all.
+        The weights kept by earlier pruning steps; None means all.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def collect(
         for name, layer in layers.items()
     }
     if summed:
-        # what the forms for convolutions and maps need, not what they take the place of
+        # classes of the instances: a form for convolutions or maps has needs of its own
         kinds = [type(one) for layer in total.values() for one in layer.by_class.values()]
         _Pass(module, layers, total, Need.of(kinds), metric, loss, dense).run(samples, batch_size)
     for kind in statistics:
@@ -140,12 +141,12 @@ def collect(
 
 
 class _Pass:
-    """One pass over the data, which fills statistics."""
+    """One pass over the data that updates statistics."""
 
     def __init__(
         self,
         module: nn.Module,
-        layers: Mapping[str, nn.Module],
+        layers: Mapping[str, PrunableLayer],
         total: Mapping[str, LayerStatistics],
         need: Need,
         metric: OutputMetric,
@@ -157,11 +158,11 @@ class _Pass:
         self.each_seed = bool(need & (Need.GRADIENTS | Need.INPUT_GRADIENTS))
         self.at_inputs = bool(need & (Need.INPUT_SENSITIVITIES | Need.INPUT_GRADIENTS))
         self.at_units = bool(need & Need.SENSITIVITIES) or self.each_seed
-        self.weights = [layer.weight for layer in layers.values()]
+        self.weights: list[Tensor] = [layer.weight for layer in layers.values()]
         self.memory: list[Tensor] = []
 
     def run(self, samples: Samples, batch_size: int) -> None:
-        """Pass over the data once."""
+        """Update the statistics with all samples."""
         differentiated = self.weights if self.need & Need.LOSS_GRADIENT else []
         with (
             _requiring_gradients(self.module, differentiated),
@@ -174,9 +175,7 @@ class _Pass:
                 batches = self._batches(record, weights)
                 self._add_sensitivities(record, output_tensor(returned, len(X)), batches)
                 if self.need & Need.LOSS_GRADIENT:
-                    gradients = summed_gradients(self.loss, returned, y, weights, self.weights)
-                    for batch, gradient in zip(batches, gradients, strict=True):
-                        batch.loss_gradient = gradient.flatten(1)
+                    self._add_loss_gradients(returned, y, weights, batches)
                 if self.need & Need.DENSE_OUTPUTS:
                     for batch, z in zip(batches, self._dense(record, X), strict=True):
                         batch.dense_pre_activations = z
@@ -185,7 +184,9 @@ class _Pass:
 
     def _dense(self, record: Recorder, X: Tensor) -> list[Tensor]:
         """The layers' pre-activations in the dense network."""
-        if self.dense is self.module:  # before the first step
+        if self.dense is None:
+            raise ValueError("These statistics need the dense network; got dense=None. Pass dense.")
+        if self.dense is self.module:  # before the first pruning step
             return [record.pre_activations[name].detach() for name in self.layers]
         return _pre_activations(self.dense, self.layers, X)
 
@@ -193,13 +194,28 @@ class _Pass:
         missing = [name for name in self.layers if name not in record.inputs]
         if missing:
             raise ValueError(
-                f"Layers {missing} take no part in the network's forward pass. Name the "
-                f"layers to prune with layers=[...]."
+                f"Layers {missing} take no part in the network's forward pass. Select the layers "
+                f"to prune with layers=[...]."
             )
         return [LayerBatch(record.inputs[name], weights=weights) for name in self.layers]
 
-    def _add_sensitivities(self, record, outputs: Tensor, batches: list[LayerBatch]) -> None:
-        """Differentiate the outputs, and fill in the squared sensitivities of each layer."""
+    def _add_loss_gradients(
+        self, returned: Any, y: Tensor | None, weights: Tensor | None, batches: list[LayerBatch]
+    ) -> None:
+        """Differentiate the loss and set ``loss_gradient`` of each batch."""
+        if self.loss is None or y is None:
+            raise ValueError(
+                f"These statistics need a loss and targets; got loss={self.loss!r} and "
+                f"y={'None' if y is None else 'targets'}. Pass loss and y."
+            )
+        gradients = summed_gradients(self.loss, returned, y, weights, self.weights)
+        for batch, gradient in zip(batches, gradients, strict=True):
+            batch.loss_gradient = gradient.flatten(1)
+
+    def _add_sensitivities(
+        self, record: Recorder, outputs: Tensor, batches: list[LayerBatch]
+    ) -> None:
+        """Differentiate the outputs and set the squared sensitivities of each batch."""
         points = [record.pre_activations[name] for name in self.layers] if self.at_units else []
         points += [record.input_points[name] for name in self.layers] if self.at_inputs else []
         if not points:
@@ -219,19 +235,21 @@ class _Pass:
         points: list[Tensor],
         gradients: Sequence[Tensor | None],
     ) -> None:
-        """Pass one seed's gradients on to the statistics."""
+        """Add one seed's gradients to the statistics; None is a zero gradient."""
         known = [
             torch.zeros_like(point) if gradient is None else gradient
             for point, gradient in zip(points, gradients, strict=True)
         ]
-        of_inputs = known[len(batches) :] or [None] * len(batches)
-        for name, *seen in zip(self.layers, batches, known, of_inputs, strict=False):
-            self.total[name].add_gradient(*seen)
+        n_layers = len(batches)
+        at_inputs = known[n_layers:] if self.at_inputs else [None] * n_layers
+        every = zip(self.layers, batches, known[:n_layers], at_inputs, strict=True)
+        for name, batch, gradient, input_gradient in every:
+            self.total[name].add_gradient(batch, gradient, input_gradient)
 
 
 @contextmanager
 def _requiring_gradients(module: nn.Module, parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Let only some parameters of a module require gradients."""
+    """Set ``requires_grad`` for the given parameters of a module only, and restore it after."""
     flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     try:
         for parameter, _ in flags:
@@ -246,7 +264,7 @@ def _requiring_gradients(module: nn.Module, parameters: Sequence[Tensor]) -> Ite
 
 @torch.no_grad()
 def _pre_activations(module: nn.Module, names: Iterable[str], X: Tensor) -> list[Tensor]:
-    """Pre-activations of layers, given by their names."""
+    """Pre-activations of the layers of these names."""
     layers = {name: module.get_submodule(name) for name in names}
     with Recorder(module, layers) as record:
         record.forward(module, X)

@@ -1,4 +1,4 @@
-"""Calibration samples: arrays and tensors, checked and converted for a network."""
+"""Checks calibration data and converts them to tensors for a network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..utils import Samples
 def calibration_samples(
     module: nn.Module, X: Any, y: Any = None, sample_weight: Any = None
 ) -> Samples:
-    """Check arrays or tensors, and convert them to the dtype and device of a network.
+    """Check arrays or tensors and convert them to the dtype and device of a network.
 
     Parameters
     ----------
     module : torch.nn.Module
     X : array or tensor of shape (n_samples, ...)
-        In the form that the network takes. Integers become floats, unless the network has
+        The inputs of the network. Integers are converted to floats unless the network has
         embeddings.
     y : array or tensor with n_samples rows, default=None
     sample_weight : array or tensor of shape (n_samples,), default=None
@@ -28,12 +28,12 @@ def calibration_samples(
     Returns
     -------
     Samples
-        Tensors of their own; the given ones are not changed.
+        New tensors; the arguments are not changed.
 
     Raises
     ------
     ValueError, TypeError
-        If the data are no finite numbers, or their shapes do not fit.
+        If the data are not finite numbers or their shapes do not match.
     """
     parameter = next(module.parameters())
     dtype, device = parameter.dtype, parameter.device
@@ -46,7 +46,7 @@ def calibration_samples(
             f"single feature with X.reshape(-1, 1)."
         )
     if len(X) == 0:
-        raise ValueError("X has no samples (n_samples=0); pruning needs at least one.")
+        raise ValueError("X has no samples (n_samples=0). Pass at least one sample.")
     if y is not None:
         y = _tensor(y, "y")
         y = y.to(device, dtype if y.is_floating_point() else torch.int64)
@@ -76,7 +76,7 @@ def _tensor(values: Any, name: str) -> Tensor:
     except TypeError:
         raise TypeError(
             f"{name} must be a dense array or tensor of numbers; got {type(values).__name__}. "
-            f"Encode strings and objects, and make sparse matrices dense, before pruning."
+            f"Encode strings and objects, and make sparse matrices dense."
         ) from None
 
 
@@ -86,7 +86,7 @@ def _takes_indices(module: nn.Module) -> bool:
 
 def _finite(tensor: Tensor, name: str) -> Tensor:
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise ValueError(f"{name} contains NaN or infinity. Impute or drop those samples.")
+        raise ValueError(f"{name} contains NaN or infinity. Impute or drop these samples.")
     return tensor
 
 

@@ -1,4 +1,4 @@
-"""How a change of the network's outputs is measured."""
+"""Norms for changes of the network's outputs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from ..networks import distribution_of
 from ..utils import check_choice
 
-N_OUTPUTS_EXACT = 32  # more outputs than these are probed at random unless told otherwise
+N_OUTPUTS_EXACT = 32  # n_probes="auto" uses random probes for more outputs
 N_PROBES = 16
 
 
 class OutputMetric(ABC):
-    """A positive semi-definite matrix ``M(x)``, given by a root ``R`` with ``RᵀR = M``.
+    """A positive semi-definite matrix ``M(x)``, defined by a root ``R`` with ``RᵀR = M``.
 
-    Called with the outputs it yields the rows of ``R``, or random combinations of them (see
-    :meth:`probed`): seeds of backpropagations whose squares add up to ``gᵀ M g``.
+    Calling a metric with the outputs yields the rows of ``R``, or random combinations of them
+    (see :meth:`probed`). Each is backpropagated, and the squared gradients sum to ``gᵀ M g``.
     """
 
     @abstractmethod
     def combine(self, outputs: Tensor, coefficients: Tensor) -> Tensor:
-        """``Rᵀ c`` for each sample.
+        """Compute ``Rᵀ c`` for each sample.
 
         Parameters
         ----------
@@ -38,10 +38,10 @@ class OutputMetric(ABC):
 
     @abstractmethod
     def multiply(self, outputs: Tensor, change: Tensor) -> Tensor:
-        """``M δ`` for each sample, shapes as in :meth:`combine`."""
+        """Compute ``M δ`` for each sample, with shapes as in :meth:`combine`."""
 
     def check(self, n_outputs: int) -> None:  # noqa: B027
-        """Raise unless the metric is defined for so many outputs."""
+        """Raise a ``ValueError`` if the metric is not defined for this number of outputs."""
 
     def __call__(self, outputs: Tensor) -> Iterator[Tensor]:
         for k in range(outputs.shape[1]):
@@ -50,22 +50,22 @@ class OutputMetric(ABC):
             yield self.combine(outputs, coefficients)
 
     def probed(self, n_probes: int, generator: torch.Generator) -> Probes:
-        """Replace the rows by random combinations of them.
+        """Return this metric with random combinations of the rows in place of all rows.
 
         Parameters
         ----------
         n_probes : int
-            Backpropagations in place of one per output.
+            Number of random combinations, and so of backpropagations per batch.
         generator : torch.Generator
         """
         return Probes(self, n_probes, generator)
 
 
 class Probes(OutputMetric):
-    """A metric seen through random probes.
+    """A metric estimated by random probes.
 
-    With ``v`` of independent ±1 entries, ``E_v[(vᵀ R g)²] = gᵀ M g``: a mean over a few probes
-    takes the place of a sum over many outputs.
+    For ``v`` with independent ±1 entries, ``E_v[(vᵀ R g)²] = gᵀ M g``. A mean over a few probes
+    estimates the sum over many outputs.
     """
 
     def __init__(self, metric: OutputMetric, n_probes: int, generator: torch.Generator):
@@ -85,7 +85,7 @@ class Probes(OutputMetric):
 
 
 class IdentityMetric(OutputMetric):
-    """``M = I``: the squared change of the outputs, summed over them."""
+    """``M = I``: the sum of the squared changes of the outputs."""
 
     def combine(self, outputs, coefficients):
         return coefficients.clone()
@@ -97,7 +97,7 @@ class IdentityMetric(OutputMetric):
 class FisherMetric(OutputMetric):
     """``M = diag(p) − p pᵀ``, the Fisher metric of a softmax with probabilities p.
 
-    Row k of the root is ``√p_k (e_k − p)``: their outer products sum to ``M``.
+    Row k of the root is ``√p_k (e_k − p)``. The outer products of the rows sum to ``M``.
     """
 
     def combine(self, outputs, coefficients):
@@ -114,21 +114,21 @@ class FisherMetric(OutputMetric):
         if n_outputs < 2:
             raise ValueError(
                 "output_metric='fisher' is the metric of a softmax over several outputs; this "
-                "network has one. Use output_metric='identity', or the loss "
-                "torch.nn.BCEWithLogitsLoss() if that output is the logit of a probability."
+                "network has one output. Use output_metric='identity', or the loss "
+                "torch.nn.BCEWithLogitsLoss() if the output is the logit of a probability."
             )
 
-    def _probabilities(self, outputs):
+    def _probabilities(self, outputs: Tensor) -> Tensor:
         self.check(outputs.shape[1])
         return torch.softmax(outputs.detach(), dim=1)
 
 
 class DiagonalMetric(OutputMetric):
-    """Outputs that count each for itself, by the square of a slope ``r``: ``M = diag(r²)``."""
+    """Base class of diagonal metrics: ``M = diag(r²)``."""
 
     @abstractmethod
     def root(self, outputs: Tensor) -> Tensor:
-        """``r`` for each output of each sample, in the shape of the outputs."""
+        """Compute ``r`` for each output of each sample, in the shape of the outputs."""
 
     def combine(self, outputs, coefficients):
         return self.root(outputs.detach()) * coefficients
@@ -138,9 +138,9 @@ class DiagonalMetric(OutputMetric):
 
 
 class BernoulliMetric(DiagonalMetric):
-    """``M = diag(p (1 − p))``, the Fisher metric of independent yes-or-no answers.
+    """``M = diag(p (1 − p))``, the Fisher metric of independent binary outcomes.
 
-    The outputs are the logits of the probabilities p.
+    The outputs are the logits of the probabilities p of the outcomes.
     """
 
     def root(self, outputs):
@@ -162,7 +162,7 @@ fisher_metric = FisherMetric()
 bernoulli_metric = BernoulliMetric()
 poisson_metric = PoissonMetric()
 
-# What output_metric may name. Which Fisher metric "fisher" is follows from the loss.
+# The names that output_metric accepts. The loss decides which Fisher metric "fisher" is.
 OUTPUT_METRICS: dict[str, OutputMetric] = {"identity": identity_metric, "fisher": fisher_metric}
 
 _FISHER_METRICS: dict[str, OutputMetric] = {
@@ -178,26 +178,26 @@ def metric_for(
     outputs: Sequence[Tensor] | None = None,
     recommended: str | None = None,
 ) -> OutputMetric:
-    """The output metric that a name stands for, with a loss and a network.
+    """Return the output metric of a name for a loss and a network.
 
     Parameters
     ----------
     output_metric : {"auto", "identity", "fisher"} or OutputMetric
-        ``"fisher"`` is the Fisher metric of the distribution that the loss assumes, of a softmax
-        if the loss is None or unknown. ``"auto"`` is ``recommended`` if that is given. Otherwise
-        it is ``"fisher"`` where the distribution is known and the network returns one tensor with
-        one distribution for each sample, and ``"identity"`` in all other cases.
+        ``"fisher"`` is the Fisher metric of the distribution that the loss assumes, or of a
+        softmax if the loss is None or unknown. ``"auto"`` is ``recommended`` if that is given.
+        Otherwise it is ``"fisher"`` if the distribution is known and the network returns one
+        tensor with one distribution for each sample, and ``"identity"`` in all other cases.
     loss : torch.nn.Module, default=None
     outputs : sequence of tensors, default=None
-        What the network returned for a batch (see :func:`skec.networks.output_tensors`). None
-        stands for one tensor of shape (n_samples, n_outputs).
+        The output tensors of the network for a batch (see :func:`skec.networks.output_tensors`).
+        None means one tensor of shape (n_samples, n_outputs).
     recommended : str, default=None
-        The name that the method recommends.
+        The name that the pruning method recommends.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or ``"fisher"`` has no meaning with the loss or the outputs.
+        If the name is unknown, or ``"fisher"`` is not defined for the loss or the outputs.
 
     Examples
     --------
@@ -209,7 +209,7 @@ def metric_for(
     if isinstance(output_metric, OutputMetric):
         return output_metric
     check_choice("output_metric", output_metric, ("auto", *OUTPUT_METRICS))
-    asked = output_metric == "fisher"
+    requested = output_metric == "fisher"
     if output_metric == "auto" and recommended is not None:
         output_metric = recommended
     distribution = distribution_of(loss)
@@ -222,17 +222,17 @@ def metric_for(
         raise ValueError(
             f"output_metric='fisher' is the metric of one predicted distribution; this network "
             f"returns {n_tensors} tensors. Use output_metric='identity', or prune a module that "
-            f"returns one of them."
+            f"returns only one of them."
         )
     if distribution == "none":
         raise ValueError(
             f"output_metric='fisher' is not known for loss={type(loss).__name__}. Use "
-            f"output_metric='identity', or a loss of logits, such as torch.nn.CrossEntropyLoss or "
-            f"BCEWithLogitsLoss, or of log rates, torch.nn.PoissonNLLLoss."
+            f"output_metric='identity', or a loss of logits (torch.nn.CrossEntropyLoss or "
+            f"BCEWithLogitsLoss) or of log rates (torch.nn.PoissonNLLLoss)."
         )
     metric = _FISHER_METRICS.get(distribution, fisher_metric)
     if metric is fisher_metric and outputs is not None and outputs[0].ndim > 2:
-        if not asked:
+        if not requested:
             return identity_metric
         raise ValueError(
             f"output_metric='fisher' is the metric of one softmax for each sample; this network "
@@ -242,13 +242,13 @@ def metric_for(
 
 
 def probes_for(n_outputs: int, n_probes: int | Literal["auto"] | None) -> int | None:
-    """Number of random probes, or None where every output is looked at.
+    """Number of random probes, or None if every output is differentiated.
 
     Parameters
     ----------
     n_outputs : int
     n_probes : int, "auto" or None
-        ``"auto"`` probes networks of more than 32 outputs.
+        ``"auto"`` means 16 probes for networks with more than 32 outputs, and None for others.
 
     Examples
     --------

@@ -1,4 +1,6 @@
-"""Compensations: how the remaining parameters compensate for removed weights. One a file.
+"""Compensations: how the remaining parameters compensate for removed weights.
+
+One file per compensation.
 
 To add one, write its file and import it here.
 """

@@ -1,4 +1,4 @@
-"""The protocol of a compensation and the registry of those known by name."""
+"""The base class of compensations, and the registry of their names."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COMPENSATIONS = Registry("compensation", also="'auto' or ")
 
 @dataclass(frozen=True)
 class Effort:
-    """How the adjustment of the whole network went in one pruning step.
+    """Effort and outcome of adjusting the whole network in one pruning step.
 
     Attributes
     ----------
     cg_iterations : int
-        Iterations of the conjugate gradients.
+        Number of conjugate gradient iterations.
     accepted : bool
-        Whether a step lowered the error and was taken.
+        Whether a step that lowers the error was found. If not, the network was not changed.
     """
 
     cg_iterations: int
@@ -43,7 +43,7 @@ class Compensation(Registered, registry=COMPENSATIONS):
     ----------
     name : str
     n_steps : int
-        The least number of pruning steps that ``n_steps="auto"`` takes with it.
+        The minimum number of pruning steps with ``n_steps="auto"``.
     requires : tuple of Statistic classes
         The statistics that ``apply`` reads.
     """
@@ -67,7 +67,7 @@ class Compensation(Registered, registry=COMPENSATIONS):
             Before the removal.
         bias : float64 tensor of shape (n_out,) or None
         removed : bool tensor of shape (n_out, n_in)
-            True where a weight goes; the caller sets those to zero.
+            True marks a weight to remove; the caller sets it to zero.
         statistics : LayerStatistics
             Of the network before the removal.
         """
@@ -96,5 +96,5 @@ class Compensation(Registered, registry=COMPENSATIONS):
         Returns
         -------
         Effort or None
-            How it went, if there is something to report.
+            None if there is nothing to report.
         """

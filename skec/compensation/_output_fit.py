@@ -1,8 +1,8 @@
-"""The least squares of a pruned network on the outputs of the dense one, and its solution."""
+"""Least squares fit of a pruned network to the outputs of the dense one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,12 @@ from ..calibration.statistics import LayerStatistics, RowMoments
 from ..networks import layer_of, output_tensor
 from .weights import factor_kept
 
-_BATCH_SIZE = 4096  # the activations of all samples are held anyway
+_BATCH_SIZE = 4096  # can be large: the pullbacks hold the activations of all samples anyway
+
+# Rows, columns, kept places and Cholesky factors of some units.
+_Factors = tuple[Tensor, Tensor, Tensor, Tensor]
+# Ridge, damped diagonal and factors of a layer; None if the factors do not fit into memory.
+_LayerPart = tuple[Tensor, Tensor, list[_Factors] | None]
 
 
 class OutputFit:
@@ -41,54 +46,58 @@ class OutputFit:
         ]
         weights = samples.sample_weight
         self.total = float(len(samples) if weights is None else weights.sum())
-        self.pullbacks: list[Callable] = []
+        self.pullbacks: list[Callable[[Tensor], tuple[dict[str, Tensor]]]] = []
 
     def outputs(self, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
+        """The outputs of the network with other parameters."""
         return output_tensor(functional_call(self.module, parameters, (X.clone(),)), len(X))
 
     def error_and_gradient(self) -> tuple[float, Tensor]:
-        """The error of the network as it is, and its gradient."""
+        """The error at the present parameters, and its gradient."""
         error, gradient, self.pullbacks = 0.0, torch.zeros_like(self.mask), []
         for X, target, weights in self.batches:
-            outputs, pullback = vjp(lambda p, X=X: self.outputs(p, X), self.parameters)
+            outputs, pullback = vjp(lambda p, X=X: self.outputs(p, X), self.parameters)[:2]
             self.pullbacks.append(pullback)
-            part, measured = self._part(outputs, target, weights)
-            error += part
-            gradient += self._flat(pullback(measured)[0])
+            squared, change = self._squared_error(outputs, target, weights)
+            error += squared
+            gradient += self._flat(pullback(change)[0])
         return error / (2 * self.total), gradient / self.total
 
     def product(self, direction: Tensor) -> Tensor:
-        """``E[Jᵀ M J] v``, with ``J`` the Jacobian of the outputs where the gradient was taken."""
-        tangent, total = self._named(direction), torch.zeros_like(self.mask)
+        """``E[Jᵀ M J] v``, with ``J`` the Jacobian at the last call of ``error_and_gradient``."""
+        tangent, total = self._by_name(direction), torch.zeros_like(self.mask)
         for (X, target, weights), pullback in zip(self.batches, self.pullbacks, strict=True):
-            _, moved = jvp(lambda p, X=X: self.outputs(p, X), (self.parameters,), (tangent,))
-            total += self._flat(pullback(self._measured(target, moved, weights))[0])
+            change = jvp(lambda p, X=X: self.outputs(p, X), (self.parameters,), (tangent,))[1]
+            total += self._flat(pullback(self._times_metric(target, change, weights))[0])
         return total / self.total
 
     def error(self, direction: Tensor) -> float:
-        """The error after a step."""
-        tangent, error = self._named(direction), 0.0
+        """The error after a step from the present parameters."""
+        tangent, error = self._by_name(direction), 0.0
         moved = {name: value + tangent[name] for name, value in self.parameters.items()}
         for X, target, weights in self.batches:
-            error += self._part(self.outputs(moved, X), target, weights)[0]
+            error += self._squared_error(self.outputs(moved, X), target, weights)[0]
         return error / (2 * self.total)
 
     def move(self, direction: Tensor) -> None:
-        """Take a step."""
-        for name, value in self._named(direction).items():
+        """Take a step: change the parameters in place."""
+        for name, value in self._by_name(direction).items():
             self.parameters[name] += value
 
-    def _part(self, outputs, target, weights) -> tuple[float, Tensor]:
-        """A batch's part of twice the error, and half the part's gradient in the outputs."""
+    def _squared_error(
+        self, outputs: Tensor, target: Tensor, weights: Tensor | None
+    ) -> tuple[float, Tensor]:
+        """``Σ δᵀ M δ`` over a batch with ``δ`` the change of the outputs, and ``M δ``."""
         change = outputs - target
-        measured = self._measured(target, change, weights)
-        return float((change.double() * measured.double()).sum()), measured
+        product = self._times_metric(target, change, weights)
+        return float((change.double() * product.double()).sum()), product
 
-    def _measured(self, target, change, weights) -> Tensor:
-        measured = self.metric.multiply(target, change)
-        return measured if weights is None else measured * weights[:, None]
+    def _times_metric(self, target: Tensor, change: Tensor, weights: Tensor | None) -> Tensor:
+        """``M δ`` for each sample, times its weight."""
+        product = self.metric.multiply(target, change)
+        return product if weights is None else product * weights[:, None]
 
-    def _named(self, direction: Tensor) -> dict[str, Tensor]:
+    def _by_name(self, direction: Tensor) -> dict[str, Tensor]:
         """A direction as tensors in the shapes of the parameters."""
         named, parts = {}, direction.split([mask.numel() for mask in self.masks])
         for name, mask, part in zip(self.names, self.masks, parts, strict=True):
@@ -99,6 +108,7 @@ class OutputFit:
         return named
 
     def _flat(self, gradient: dict[str, Tensor]) -> Tensor:
+        """A gradient as a direction."""
         tables = []
         for name in self.names:
             weight = gradient[_join(name, "weight")]
@@ -108,9 +118,9 @@ class OutputFit:
 
 
 class RowPreconditioner:
-    """Divides by the units' own matrices ``H_KK``, those of a block-diagonal Gauss–Newton.
+    """Multiplies by the inverse of each unit's matrix ``H_KK``: a block-diagonal Gauss–Newton.
 
-    Also holds the ridge that damps them, so that it can damp the whole system too.
+    The ridge that damps these matrices also damps the whole system; see ``ridge``.
     """
 
     def __init__(
@@ -123,28 +133,30 @@ class RowPreconditioner:
     ):
         self.shapes = [(mask.shape[0], mask.shape[1] + 1) for mask in kept.values()]
         self.parts = [
-            self._factors(
+            self._layer_part(
                 statistics[name], _kept_with_bias(module, name, mask), damping, max_memory
             )
             for name, mask in kept.items()
         ]
 
     @staticmethod
-    def _factors(statistics: LayerStatistics, stays: Tensor, damping: float, max_memory: float):
-        """Ridge, diagonal and Cholesky factors of one layer; no factors beyond the memory."""
+    def _layer_part(
+        statistics: LayerStatistics, kept: Tensor, damping: float, max_memory: float
+    ) -> _LayerPart:
         moments = statistics[RowMoments]
         diagonal = moments.diagonal()
-        n_used = stays.sum(1).clamp_min(1)
-        ridge = damping * (diagonal * stays).sum(1) / n_used
+        n_used = kept.sum(1).clamp_min(1)
+        ridge = damping * (diagonal * kept).sum(1) / n_used
         ridge = ridge.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
         if float((n_used.double() ** 2).sum()) * 4 > max_memory:
             return ridge, diagonal + ridge, None
-        stays = torch.nn.functional.pad(stays, (0, 1), value=False)
-        factors = []
-        for block in moments.blocks(statistics.kept, max_memory):
-            inside = stays[block.rows[:, None], block.columns] & block.used
-            factor = factor_kept(block.damped(damping), inside).float()  # close is enough
-            factors.append((block.rows, block.columns, inside, factor))
+        present = torch.ones_like(kept[:, :-1]) if statistics.kept is None else statistics.kept
+        kept = torch.nn.functional.pad(kept, (0, 1), value=False)  # unused places
+        factors: list[_Factors] = []
+        for block in moments.blocks(present, max_memory):
+            inside = kept[block.rows[:, None], block.columns] & block.used
+            factor = factor_kept(block.damped(damping), inside)
+            factors.append((block.rows, block.columns, inside, factor.float()))  # enough precision
         return ridge, diagonal + ridge, factors
 
     def ridge(self, direction: Tensor) -> Tensor:
@@ -166,10 +178,11 @@ class RowPreconditioner:
             solved.append(result.reshape(-1))
         return torch.cat(solved)
 
-    def _tables(self, direction: Tensor):
-        parts = direction.split([rows * columns for rows, columns in self.shapes])
-        for shape, part, own in zip(self.shapes, parts, self.parts, strict=True):
-            yield part.reshape(shape), own
+    def _tables(self, direction: Tensor) -> Iterator[tuple[Tensor, _LayerPart]]:
+        """Each layer's part of a direction, as a matrix."""
+        flat = direction.split([rows * columns for rows, columns in self.shapes])
+        for shape, values, part in zip(self.shapes, flat, self.parts, strict=True):
+            yield values.reshape(shape), part
 
 
 def conjugate_gradients(
@@ -191,8 +204,8 @@ def conjugate_gradients(
     -------
     solution : tensor
     iterations : int
-        The number of iterations done. It is smaller than the given one where the solution is
-        reached, or the precision of the sums.
+        The number of iterations done. It is smaller than the given one if the solution, or the
+        limit of the floating-point precision, is reached.
 
     Examples
     --------
@@ -206,7 +219,7 @@ def conjugate_gradients(
     for iteration in range(iterations):
         image = product(direction)
         curvature = direction @ image
-        if not (inner > 0 and curvature > 0):  # solved, or beyond the precision of the sums
+        if not (inner > 0 and curvature > 0):  # solved, or at the limit of the precision
             return solution, iteration
         length = inner / curvature
         solution = solution + length * direction
@@ -218,7 +231,7 @@ def conjugate_gradients(
 
 
 def _kept_with_bias(module: nn.Module, name: str, kept: Tensor) -> Tensor:
-    """What a layer keeps, with a last column for its bias, if it has one."""
+    """The mask of a layer with a last column for the bias: whether there is one."""
     has_bias = torch.full_like(kept[:, :1], layer_of(module, name).bias is not None)
     return torch.cat([kept, has_bias], dim=1)
 

@@ -1,4 +1,4 @@
-"""The bias takes over the mean of what was removed."""
+"""The bias compensates for the mean of the removed inputs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from ._base import Compensation
 class BiasCompensation(Compensation):
     """Add ``Σ_j W_ij m_ij`` over the removed weights of unit i to its bias.
 
-    ``m_ij`` is the mean of input ``a_j`` weighted by the unit's output sensitivity. The sum is the
-    joint minimiser over the bias of the linearised output error, for any set of removed weights.
-    A unit without sensitivity keeps its bias.
+    ``m_ij`` is the mean of input ``a_j`` weighted by the unit's output sensitivity. For any set of
+    removed weights, this bias minimises the linearised output error. A unit without sensitivity
+    keeps its bias.
 
-    When to use it: with ``"ec"``, and to repair the masks of any other criterion at next to no
-    cost.
+    When to use it: with ``"ec"``, and with any other criterion to lower the error at little cost.
 
     Source: Ballini et al., arXiv:2602.20467 (2026).
     """
@@ -32,14 +31,19 @@ class BiasCompensation(Compensation):
 
 
 def shifted(bias: Tensor | None, shift: Tensor, removed: Tensor) -> Tensor | None:
-    """The bias plus the shifts of the removed weights; None if there is nothing to add to none.
+    """The bias plus the shifts of the removed weights.
 
     Parameters
     ----------
     bias : tensor of shape (n_out,) or None
     shift : tensor of shape (n_out, n_in)
-        What the removal of each weight would add.
+        The change of the bias for each weight, if it is removed.
     removed : bool tensor of shape (n_out, n_in)
+
+    Returns
+    -------
+    tensor of shape (n_out,) or None
+        None if there is no bias and nothing is removed.
     """
     total = shift.masked_fill(~removed, 0.0).sum(1)
     if bias is None:

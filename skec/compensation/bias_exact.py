@@ -1,4 +1,4 @@
-"""The bias takes over what the true network says it should."""
+"""The bias compensates for removed weights, without linearisation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .bias import shifted
 
 
 class ExactBiasCompensation(Compensation):
-    """Add the best changes of the bias, found on the true network for each removed weight.
+    """Add the best change of the bias for each removed weight, found without linearisation.
 
-    When to use it: with ``"ec_exact"``. The changes were found for one weight at a time, so their
-    sum is not the best for all of them together.
+    When to use it: with ``"ec_exact"``. The changes are optimal for one weight at a time; their sum
+    is not optimal for all removed weights together.
 
     Source: the non-linear baseline of Ballini et al., arXiv:2602.20467 (2026).
     """

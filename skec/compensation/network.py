@@ -1,4 +1,4 @@
-"""All that stays in the network takes over what was removed."""
+"""All remaining parameters of the network compensate for removed weights."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from ._base import Effort
 from ._output_fit import OutputFit, RowPreconditioner, conjugate_gradients
 from .weights import WeightCompensation
 
-_MAX_HALVINGS = 8  # of a step that raises the error
+_MAX_HALVINGS = 8  # of a step that increases the error
 
 
 class NetworkCompensation(WeightCompensation):
-    """Least squares over everything that is left, on the outputs of the dense network.
+    """Fit all remaining weights and biases to the outputs of the dense network by least squares.
 
-    First each unit has its own least squares (``"weights"``). Then all kept weights and biases
-    move together: Gauss–Newton on ``E‖y(x; w) − y_dense(x)‖²`` in the output metric, solved by
-    conjugate gradients with the units' own matrices as the preconditioner. So units make up for
-    each other, and what earlier steps left of the error is seen again. No targets are used.
+    First each unit is fitted by itself, as in ``"weights"``. Then a Gauss–Newton step on
+    ``E‖y(x; w) − y_dense(x)‖²``, in the output metric, changes all kept weights and biases
+    together. It is solved by conjugate gradients with the matrices of the units as preconditioner.
+    So units compensate for each other, and each pruning step also lowers the error of earlier
+    ones. No targets are used.
 
-    When to use it: at high ratios, with ``n_steps`` of 10 or more. It takes some forward and
-    backward passes in each step.
+    When to use it: at high ratios, with ``n_steps`` of 10 or more. Each step takes several forward
+    and backward passes.
 
     Parameters
     ----------
     damping : float, default=1e-3
         Added to the diagonal of each unit's matrix, as a fraction of its mean.
     max_memory : float, default=2**30
-        Bytes for the matrices at a time. Layers whose matrices do not fit are preconditioned by
-        their diagonals.
+        Bytes for the matrices held in memory at a time. Layers whose matrices do not fit are
+        preconditioned by their diagonals.
     iterations : int, default=10
-        Steps of the conjugate gradients.
+        Number of conjugate gradient iterations.
 
     References
     ----------
-    The quadratic over all weights at once: Singh & Alistarh, "WoodFisher", NeurIPS 2020, and
-    Benbaki et al., "CHITA", ICML 2023, there for the loss; here for the dense network's outputs.
+    A quadratic over all weights at once: Singh & Alistarh, "WoodFisher", NeurIPS 2020, and Benbaki
+    et al., "CHITA", ICML 2023. They approximate the loss; here it is the output error.
     """
 
     name = "network"

@@ -6,7 +6,7 @@ from ._base import Compensation
 
 
 class NoCompensation(Compensation):
-    """Leave everything else as it is."""
+    """Change no remaining parameter."""
 
     name = "none"
 

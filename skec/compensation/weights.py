@@ -1,4 +1,4 @@
-"""The weights that stay in a row, and its bias, take over what was removed."""
+"""The remaining weights and the bias of each unit compensate for its removed weights."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ._base import Compensation
 
 
 class WeightCompensation(Compensation):
-    """The joint least squares of each unit: ``w̃_K = H_KK⁻¹ (H w̃)_K``.
+    """Fit the kept weights and the bias of each unit: ``w̃_K = H_KK⁻¹ (H w̃)_K``.
 
-    ``H`` are the second moments of the unit's inputs and of a one for its bias, weighted by its
-    output sensitivity, and ``K`` what is kept, the bias always. For any mask it is the best that
-    can be done for the linearised output error without touching another unit.
+    ``H`` are the second moments of the unit's inputs, and of a one for its bias, weighted by its
+    output sensitivity. ``K`` are the kept inputs and the bias. For any mask this minimises the
+    linearised output error over the parameters of one unit.
 
-    When to use it: with any criterion, where a few hundred samples or more are at hand.
+    When to use it: with any criterion and a few hundred calibration samples or more.
 
     Parameters
     ----------
     damping : float, default=1e-3
-        Added to the diagonal of ``H``, as a fraction of its mean; it pulls towards the weights
-        as they were.
+        Added to the diagonal of ``H``, as a fraction of its mean: a ridge penalty on the change of
+        the weights.
     max_memory : float, default=2**30
-        Bytes for the matrices at a time.
+        Bytes for the matrices held in memory at a time.
 
     References
     ----------
@@ -48,16 +48,17 @@ class WeightCompensation(Compensation):
         before = torch.cat(
             [weight, torch.zeros_like(weight[:, :1]) if bias is None else bias[:, None]], dim=1
         )
-        stays = torch.nn.functional.pad(~removed, (0, 1), value=True)
+        remaining = torch.nn.functional.pad(~removed, (0, 1), value=True)  # the bias
         after = before.clone()
         before = torch.nn.functional.pad(before, (0, 1))  # unused places
-        stays = torch.nn.functional.pad(stays, (0, 1), value=False)
-        for block in statistics[RowMoments].blocks(statistics.kept, self.max_memory):
+        remaining = torch.nn.functional.pad(remaining, (0, 1), value=False)
+        present = torch.ones_like(removed) if statistics.kept is None else statistics.kept
+        for block in statistics[RowMoments].blocks(present, self.max_memory):
             block = block.take(removed[block.rows].any(1))
             if not len(block.rows):
                 continue
             rows = block.rows[:, None].expand_as(block.columns)
-            kept = stays[rows, block.columns] & block.used
+            kept = remaining[rows, block.columns] & block.used
             solution = solve_kept(block.damped(self.damping), before[rows, block.columns], kept)
             after[rows[kept], block.columns[kept]] = solution[kept]
         return after[:, :n_in], after[:, n_in]

@@ -1,4 +1,4 @@
-"""Criteria: a score for every weight. One criterion a file.
+"""Criteria: a score for every weight. One file per criterion.
 
 To add one, write its file and import it here.
 """

@@ -1,4 +1,4 @@
-"""The protocol of a criterion and the registry of the criteria known by name."""
+"""The base class of criteria, and the registry of their names."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Criterion(Registered, registry=CRITERIA):
     requires : tuple of Statistic classes
         The statistics that ``score`` reads.
     compensation : str
-        The compensation that goes with the criterion unless the user names another.
+        The compensation used with ``compensation="auto"``.
     scores_are_errors : bool
-        Whether a score is a mean squared change of the output, so that the scores of what was
-        removed sum to the predicted error.
+        Whether a score is the mean squared output change of removing the weight. The predicted
+        error is then the sum of the scores of the removed weights.
     output_metric : str or None
-        The output metric that ``"auto"`` stands for; None follows the loss.
+        The metric used with ``output_metric="auto"``; None selects it by the loss.
     n_steps : int
-        The number of pruning steps that ``n_steps="auto"`` stands for.
+        The number of pruning steps used with ``n_steps="auto"``.
     """
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()

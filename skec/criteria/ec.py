@@ -9,14 +9,14 @@ from ._base import Criterion
 
 
 class EliminationCompensation(Criterion):
-    """The output error that is left after the best change of the bias.
+    """The output error of removing a weight, after the best change of the bias.
 
-    Removing ``W_ij`` and moving the bias of its unit by ``W_ij m_ij`` leaves, to first order, the
-    mean squared output change ``W_ij² V_ij``, with ``m_ij`` the mean and ``V_ij`` the scatter of
-    the input ``a_j`` weighted by the unit's output sensitivity. A weight on a constant input costs
-    nothing.
+    Removing ``W_ij`` and adding ``W_ij m_ij`` to the bias of its unit causes, to first order, the
+    mean squared output change ``W_ij² V_ij``. ``m_ij`` is the mean and ``V_ij`` the scatter of the
+    input ``a_j``, both weighted by the unit's output sensitivity. A weight on a constant input has
+    score zero.
 
-    When to use it: always as the first choice; it needs calibration samples but no targets.
+    When to use it: as the first choice. It needs calibration samples but no targets.
 
     Source: Ballini, Muscarnera, Fumagalli, Scotti, Regazzoni, "Elimination-compensation pruning
     for fully-connected neural networks", arXiv:2602.20467 (2026).

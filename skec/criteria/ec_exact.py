@@ -9,13 +9,13 @@ from ._base import Criterion
 
 
 class ExactEliminationCompensation(Criterion):
-    """The output error of the true network after the best change of the bias.
+    """The exact output error of removing a weight, after the best change of the bias.
 
-    ``min_Δb E‖y(x) − y(x; W_ij = 0, b_i + Δb)‖²``, found for one weight after the other by
+    ``min_Δb E‖y(x) − y(x; W_ij = 0, b_i + Δb)‖²``, minimised for each weight separately by
     Gauss–Newton steps on ``Δb``.
 
-    When to use it: on small networks, to see what the linearisation in ``"ec"`` costs. It takes
-    some forward passes of all samples for every weight.
+    When to use it: on small networks, to measure the effect of the linearisation in ``"ec"``. It
+    needs several forward passes over all samples for every weight.
 
     Source: the non-linear baseline of Ballini et al., arXiv:2602.20467 (2026).
     """

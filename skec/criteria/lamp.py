@@ -9,13 +9,13 @@ from ._base import Criterion
 
 
 class LayerAdaptiveMagnitude(Criterion):
-    """The squared weight relative to all squares in its layer that are at least as large.
+    """The squared weight over the sum of all squared weights of its layer that are not smaller.
 
-    The score makes weights of different layers comparable: removing weights by it over the whole
-    network is magnitude pruning with a ratio for each layer.
+    These scores are comparable between layers. Pruning globally by them is magnitude pruning with
+    a separate ratio for each layer.
 
-    When to use it: without data, with ``scope="global"``, where plain magnitude would empty the
-    layers that have small weights.
+    When to use it: without data and with ``scope="global"``, where plain magnitude would empty
+    layers of small weights.
 
     Source: Lee, Park, Mo, Ahn, Shin, "Layer-adaptive sparsity for the magnitude-based pruning",
     ICLR 2021.

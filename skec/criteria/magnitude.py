@@ -10,8 +10,7 @@ from ._base import Criterion
 class Magnitude(Criterion):
     """The absolute value of the weight.
 
-    When to use it: when there are no data at hand, or as the baseline that every other method has
-    to beat.
+    When to use it: without calibration data, or as a baseline.
 
     Source: Han, Pool, Tran, Dally, "Learning both weights and connections for efficient neural
     networks", NeurIPS 2015.

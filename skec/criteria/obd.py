@@ -11,11 +11,11 @@ from ._base import Criterion
 class OptimalBrainDamage(Criterion):
     """The output error without compensation, ``w_ij² E[s_i a_j²]``.
 
-    That is twice the rise of the loss in the diagonal Gauss–Newton approximation, with the output
-    metric in place of the loss's second derivative.
+    This is twice the increase of the loss in the diagonal Gauss–Newton approximation, with the
+    output metric in place of the loss's second derivative.
 
-    When to use it: as a comparison. It is ``"ec"`` without its idea: a weight counts for what its
-    input is, not for what the bias cannot say instead.
+    When to use it: as a comparison. Unlike ``"ec"``, it counts the mean of the input, which the
+    bias could replace.
 
     Source: LeCun, Denker, Solla, "Optimal brain damage", NeurIPS 1989.
     """

@@ -11,8 +11,8 @@ from ._base import Criterion
 class Random(Criterion):
     """Uniform random numbers.
 
-    When to use it: as the floor of a comparison; a method that does not beat it has learnt nothing
-    from the network.
+    When to use it: as the lower bound in a comparison. A method that is no better uses no
+    information about the network.
     """
 
     name = "random"

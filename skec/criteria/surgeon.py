@@ -11,23 +11,23 @@ from ._base import Criterion
 
 
 class Surgeon(Criterion):
-    """The output error left after the best change of everything else that enters the unit.
+    """The output error of removing a weight, after the best change of its unit's other parameters.
 
-    With ``H_i = E[s_i ã ãᵀ]`` over the inputs that unit i has left and its bias, the score is
-    ``w_ij² / [H_i⁻¹]_jj``. ``"ec"`` is the same with the bias as the only thing that may move.
+    With ``H_i = E[s_i ã ãᵀ]`` over the remaining inputs of unit i and its bias, the score is
+    ``w_ij² / [H_i⁻¹]_jj``. In ``"ec"`` only the bias may change.
 
-    When to use it: at high ratios, in several steps (``n_steps`` of 10 to 30) and with a few
-    samples for each input of the widest layer. It needs no targets. ``output_metric="auto"`` is the
-    squared change of the outputs: in the Fisher metric a network that is sure of its samples leaves
-    nothing to fit.
+    When to use it: at high ratios, in several steps (``n_steps`` of 10 to 30), with a few samples
+    per input of the widest layer. It needs no targets. ``output_metric="auto"`` is ``"identity"``:
+    the Fisher metric is close to zero where a network is certain of its predictions, and then
+    nothing determines the fit.
 
     Parameters
     ----------
     damping : float, default=1e-3
         Added to the diagonal of ``H_i``, as a fraction of its mean.
     max_memory : float, default=2**30
-        Bytes for the matrices ``H_i`` at a time. Those of a wide layer that do not fit together
-        are computed again when they are needed again.
+        Bytes for the matrices ``H_i`` held in memory at a time. If those of a layer do not fit,
+        they are recomputed when they are needed again.
 
     References
     ----------
@@ -49,8 +49,10 @@ class Surgeon(Criterion):
 
     def score(self, weight, statistics, generator) -> Tensor:
         scores = torch.zeros_like(weight)
-        padded = torch.nn.functional.pad(weight, (0, 2))  # bias and unused places
-        for block in statistics[RowMoments].blocks(statistics.kept, self.max_memory):
+        padded = torch.nn.functional.pad(weight, (0, 2))  # columns of the bias and unused places
+        kept = statistics.kept
+        kept = torch.ones_like(weight, dtype=torch.bool) if kept is None else kept
+        for block in statistics[RowMoments].blocks(kept, self.max_memory):
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(block.damped(self.damping)))
             rows, place = block.rows[:, None], block.used & (block.columns < weight.shape[1])
             errors = padded[rows, block.columns].square() / inverse.diagonal(dim1=-2, dim2=-1)

@@ -9,7 +9,7 @@ from ._base import Criterion
 
 
 class Taylor(Criterion):
-    """The first-order change of the loss when the weight goes, ``|w ∂L/∂w|``.
+    """The first-order change of the loss when the weight is removed, ``|w ∂L/∂w|``.
 
     When to use it: with few calibration samples and targets, for networks that are not yet at a
     minimum of the loss.

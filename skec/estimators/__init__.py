@@ -1,4 +1,4 @@
-"""Estimators that train a network, prune it and train it on."""
+"""Estimators that train a network, prune it and fine-tune it."""
 
 from .classifier import PrunedMLPClassifier
 from .pruner import ECPruner

@@ -1,43 +1,38 @@
-"""What the regressor and the classifier share: training, pruning and fine-tuning."""
+"""The base class of the regressor and the classifier: training, pruning and fine-tuning."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeVar
 
-import numpy as np
-from skorch import NeuralNet
-from skorch.utils import is_dataset
-from torch import nn
-
-from ..networks import MLP, compact, feature_mask, prunable_layers
-from ..pruning import PruningResult
+from ..networks import compact
 from ..training import small_network_mode
-from ..utils import NOT_GIVEN, Samples, given, private
+from ..utils import NOT_GIVEN, NotGiven, given
 from . import phases
+from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
+from .exchange import NetworkExchange
 from .parameters import CONSTRAINTS, check_hidden_layer_sizes, check_parameters
 from .prune_estimator import PruningSettings, check_given
-from .reporting import record_pruning
 from .rollback import unchanged_on_error
-from .skorch_state import SkorchStateMixin
 
-# What "auto" does, for the documentation.
-AUTO = {
-    "auto_batch_size": "the power of two nearest to n_samples / 32, from 32 to 256",
-    "auto_early_stopping": "there are 100 samples or more",
-}
 _FROM_DENSE_FIT = ("dense_module_", "initial_module_", "_calibration_")  # dropped by compact
+_Self = TypeVar("_Self", bound="PrunedMLP")
 
 
-class PrunedMLP(SkorchStateMixin, NeuralNet):
+class PrunedMLP(NetworkExchange):
     """Base class of the estimators: training, pruning and fine-tuning of a network."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = CONSTRAINTS
 
     # -- the three phases -------------------------------------------------------------------
 
-    def fit(self, X, y=None, sample_weight=None, **fit_params):
+    def fit(
+        self: _Self, X: Any, y: Any = None, sample_weight: Any = None, **fit_params: Any
+    ) -> _Self:
         """Train a dense network, prune it and fine-tune it.
+
+        A later call of ``prune`` starts from the dense network again. It replaces the network that
+        ``fit`` or ``refit`` has fine-tuned.
 
         Parameters
         ----------
@@ -45,7 +40,7 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
             Finite numbers, as an array, a tensor or a frame; or a torch ``Dataset``.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights in the loss and in the scores of the pruning method.
+            Non-negative weights in the loss and in the scores of the method.
         **fit_params : dict
             Passed to the module's ``forward``, as in skorch.
 
@@ -73,32 +68,34 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
         return self
 
     def prune(
-        self,
-        X=None,
-        y=None,
+        self: _Self,
+        X: Any = None,
+        y: Any = None,
         *,
-        sample_weight=None,
-        pruning_ratio=NOT_GIVEN,
-        granularity=NOT_GIVEN,
-        method=NOT_GIVEN,
-        compensation=NOT_GIVEN,
-        method_params=NOT_GIVEN,
-        compensation_params=NOT_GIVEN,
-        scope=NOT_GIVEN,
-        n_steps=NOT_GIVEN,
-        schedule=NOT_GIVEN,
-        output_metric=NOT_GIVEN,
-        n_probes=NOT_GIVEN,
-    ):
-        """Prune again from the kept dense weights, without any training.
+        sample_weight: Any = None,
+        pruning_ratio: float | NotGiven = NOT_GIVEN,
+        granularity: Literal["weight", "neuron"] | NotGiven = NOT_GIVEN,
+        method: MethodLike | NotGiven = NOT_GIVEN,
+        compensation: CompensationLike | NotGiven = NOT_GIVEN,
+        method_params: Params | NotGiven = NOT_GIVEN,
+        compensation_params: Params | NotGiven = NOT_GIVEN,
+        scope: AnyScopeLike | NotGiven = NOT_GIVEN,
+        n_steps: int | Literal["auto"] | NotGiven = NOT_GIVEN,
+        schedule: ScheduleLike | NotGiven = NOT_GIVEN,
+        output_metric: MetricLike | NotGiven = NOT_GIVEN,
+        n_probes: int | Literal["auto"] | NotGiven | None = NOT_GIVEN,
+    ) -> _Self:
+        """Prune the dense network again, without any training.
+
+        The result replaces the present network, also a fine-tuned one: what ``refit`` or
+        ``partial_fit`` learned after the pruning is lost. Call ``refit`` to fine-tune the result.
 
         Parameters
         ----------
         X, y, sample_weight : array-like, default=None
             Calibration data. None takes the samples kept from ``fit``.
         pruning_ratio, granularity, method, compensation, scope, n_steps, schedule : optional
-            Values for this call only. An argument that is not given has the value of the
-            estimator's parameter.
+            Values for this call only. By default, those of the estimator's parameters.
         output_metric, n_probes : optional
             The same.
         method_params, compensation_params : dict or None, optional
@@ -108,8 +105,6 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
         Returns
         -------
         self
-            With the pruned network in place of the present one, also if that was refitted. Call
-            ``refit`` to fine-tune it.
         """
         self._check_fitted("prune")
         arguments = given(
@@ -139,22 +134,30 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
                 )
             elif getattr(self, "_calibration_", None) is None and settings.granularity.statistics:
                 raise ValueError(
-                    "This estimator has no calibration samples: they are kept by fit and "
-                    "partial_fit, and dropped by compact. Call prune(X), or prune(X, y)."
+                    "This estimator has no calibration samples: fit and partial_fit keep them, "
+                    "compact drops them. Call prune(X) or prune(X, y)."
                 )
             phases.prune_dense(self, settings, X, y)
         return self
 
-    def refit(self, X, y=None, sample_weight=None, *, epochs=NOT_GIVEN, **fit_params):
-        """Fine-tune the pruned network: removed weights stay exactly zero.
+    def refit(
+        self: _Self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        epochs: int | NotGiven | None = NOT_GIVEN,
+        **fit_params: Any,
+    ) -> _Self:
+        """Fine-tune the pruned network; removed weights stay exactly zero.
 
         Parameters
         ----------
         X, y, sample_weight
             As in ``fit``.
         epochs : int or None, optional
-            Number of epochs. None has the meaning that it has for the parameter ``refit_epochs``.
-            If not given, ``refit_epochs`` is used.
+            Number of epochs, in place of the parameter ``refit_epochs``. None has the same meaning
+            as for the parameter.
 
         Returns
         -------
@@ -166,8 +169,8 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
         self._check_parameters(refit_epochs=epochs)
         if self.refit_strategy == "rewind" and not hasattr(self, "initial_module_"):
             raise ValueError(
-                "refit_strategy='rewind' needs the initial weights, which are kept by a fit with "
-                "that strategy. Call fit again, or take refit_strategy='finetune'."
+                "refit_strategy='rewind' needs the initial weights, which only a fit with that "
+                "strategy keeps. Call fit again, or use refit_strategy='finetune'."
             )
         epochs = phases.n_refit_epochs(self, epochs)
         with unchanged_on_error(self), small_network_mode():
@@ -176,7 +179,14 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
             self._count_parameters()
         return self
 
-    def partial_fit(self, X, y=None, classes=None, sample_weight=None, **fit_params):
+    def partial_fit(
+        self: _Self,
+        X: Any,
+        y: Any = None,
+        classes: Any = None,
+        sample_weight: Any = None,
+        **fit_params: Any,
+    ) -> _Self:
         """Train the network for ``max_epochs`` more epochs, without pruning it.
 
         The first call trains a dense network. A pruned network keeps its masks.
@@ -186,7 +196,7 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
         X, y, sample_weight
             As in ``fit``.
         classes : array-like of shape (n_classes,), default=None
-            All classes, for the first call of a classifier whose first batch may lack some.
+            All classes, for the first call of a classifier. By default, those of ``y``.
 
         Returns
         -------
@@ -207,15 +217,16 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
             self._count_parameters()
         return self
 
-    def compact(self):
-        """Make the network smaller without changing what it computes.
+    def compact(self: _Self) -> _Self:
+        """Make the network smaller without changing its outputs.
 
-        Units that nothing reads are removed. Units that are constant become a part of the next
-        layer's biases. Columns of X that nothing reads are left out (``feature_mask_``);
-        ``predict`` still takes all of them. See :func:`skec.compact`. The smaller network can be
-        fine-tuned with ``refit`` and ``partial_fit``, and pickled. The dense network, the initial
-        weights and the calibration samples are dropped, so ``prune`` then starts from the smaller
-        network and needs X.
+        Units without outgoing weights are removed. Constant units are removed, and the biases of
+        the next layer include their values. Columns of X without weights are not read any more
+        (``feature_mask_``); ``predict`` still takes all columns. See :func:`skec.compact`.
+
+        The smaller network can be fine-tuned with ``refit`` and ``partial_fit``, and pickled. The
+        dense network, the initial weights and the calibration samples are dropped, so ``prune``
+        then starts from the smaller network and needs X.
 
         Returns
         -------
@@ -224,7 +235,7 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
         Raises
         ------
         ValueError
-            If the layers of the network do not simply follow each other.
+            If the layers of the network do not form a sequence.
         """
         self._check_fitted("compact")
         module, masks = compact(self.network_, getattr(self, "masks_", None))
@@ -236,80 +247,10 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
             self._count_parameters()
         return self
 
-    def install(
-        self,
-        result: PruningResult,
-        dense: nn.Module,
-        samples: Samples | None = None,
-        pruning_ratio: float | None = None,
-    ):
-        """Take a result of :func:`skec.prune` as this estimator's network.
-
-        Parameters
-        ----------
-        result : PruningResult
-        dense : torch.nn.Module
-            The network that was pruned. It is copied, and a later ``prune`` starts from it.
-        samples : Samples, default=None
-            The calibration samples, in the network's units (see ``calibration_data``).
-        pruning_ratio : float, default=None
-            The ratio for the history; by default the sparsity.
-
-        Returns
-        -------
-        self
-        """
-        if getattr(self, "dense_module_", None) is not dense:
-            self.dense_module_ = copy.deepcopy(dense)
-        self._calibration_ = samples
-        self._set_network(result.module)
-        self.masks_ = result.masks
-        self.sparsity_ = result.sparsity
-        self.predicted_error_ = result.predicted_error
-        self.n_steps_ = result.n_steps
-        record_pruning(
-            self, result, samples, result.sparsity if pruning_ratio is None else pruning_ratio
-        )
-        self._count_parameters()
-        return self
-
-    def calibration_data(
-        self, X, y=None, sample_weight=None, *, n_samples=None, random_state=None
-    ) -> Samples:
-        """Check data and return them in the units of the network, for :func:`skec.prune`.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As in ``fit``; ``y`` may be left out.
-        n_samples : int, default=None
-            Number of samples to draw; None takes all.
-        random_state : int, RandomState or None, default=None
-
-        Returns
-        -------
-        Samples
-        """
-        if y is not None or is_dataset(X):
-            dataset = self.get_dataset(*self._check_training_data(X, y, sample_weight, reset=False))
-        else:
-            X = self._data.features(X)
-            if sample_weight is not None:
-                sample_weight = private.check_sample_weight(
-                    sample_weight, X.numpy(), dtype=np.float64, ensure_non_negative=True
-                )
-            dataset = self.get_dataset(X, None, sample_weight)
-        return self._data.calibration(dataset, n_samples, random_state)
-
-    @property
-    def feature_mask_(self):
-        """Which columns of X the network takes in, bool of shape (n_features,)."""
-        if not self.initialized_:
-            raise AttributeError(f"This {type(self).__name__} is not fitted.")
-        return feature_mask(self.network_, self.n_features_in_).cpu().numpy()
-
-    def fit_loop(self, X, y=None, epochs=None, **fit_params):
-        """Train for some epochs in the current phase, as skorch's method of this name."""
+    def fit_loop(
+        self: _Self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
+    ) -> _Self:
+        """Train for some epochs without pruning, as the method of skorch."""
         dataset = self.get_dataset(*self._check_training_data(X, y, None, reset=False))
         fit_params.pop("_routing_method", None)
         epochs = self.max_epochs if epochs is None else epochs
@@ -319,84 +260,20 @@ class PrunedMLP(SkorchStateMixin, NeuralNet):
             phases.train(self, "dense", *self._data.split(dataset), epochs, **fit_params)
         return self
 
-    @classmethod
-    def from_network(
-        cls,
-        network: nn.Module,
-        *,
-        feature_names_in: np.ndarray | None = None,
-        **parameters: Any,
-    ):
-        """Make a fitted estimator of a trained network.
-
-        Parameters
-        ----------
-        network : torch.nn.Module
-            It is copied. Its first and its last linear layer have the numbers of features and
-            outputs.
-        feature_names_in : array of str, default=None
-            Names of the features.
-        **parameters : dict
-            Parameters of the estimator. For a network that is no :class:`skec.networks.MLP`,
-            ``module`` is set to it.
-
-        Returns
-        -------
-        estimator
-            Call ``prune(X)`` to prune it.
-
-        Examples
-        --------
-        >>> import numpy as np, torch, skec
-        >>> network = torch.nn.Sequential(
-        ...     torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1)
-        ... )
-        >>> net = skec.PrunedMLPRegressor.from_network(network)
-        >>> X = np.random.default_rng(0).normal(size=(100, 4))
-        >>> net.prune(X, pruning_ratio=0.5).sparsity_
-        0.5
-        """
-        if not isinstance(network, MLP):
-            parameters = {"module": network} | parameters
-        net = cls(**parameters)
-        layers = list(prunable_layers(network).values())
-        net.n_features_in_ = len(feature_mask(network))
-        net._take_outputs(len(layers[-1].weight))
-        if feature_names_in is not None:
-            net.feature_names_in_ = np.asarray(feature_names_in, dtype=object)
-        net.initialize()
-        net._set_network(copy.deepcopy(network))
-        net._count_parameters()
-        return net
-
     # -- checks and state -------------------------------------------------------------------
 
-    def _check_training_data(self, X, y, sample_weight, *, reset, classes=None):
-        """Check the data of a call; the result is what ``get_dataset`` takes."""
-        self._reset_seed(reset)
-        return self._data.check(X, y, sample_weight, reset=reset, classes=classes)
-
-    def _keep_calibration_samples(self, dataset) -> None:
-        """Keep part of the training data, so that the network can be pruned again."""
+    def _keep_calibration_samples(self, dataset: Any) -> None:
+        """Keep part of the training data for later calls of ``prune``."""
         self._calibration_ = self._data.calibration(dataset, self.calibration_samples, self._seed_)
 
     def _forget(self, *names: str) -> None:
-        """Drop attributes, where they exist."""
-        for name in names:  # not by delattr, which makes skorch forget that they are modules
+        """Delete attributes if they exist."""
+        for name in names:  # with delattr skorch would no longer treat them as modules
             vars(self).pop(name, None)
 
-    def _count_parameters(self) -> None:
-        parameters = list(self.network_.parameters())
-        self.n_parameters_ = sum(parameter.numel() for parameter in parameters)
-        self.n_nonzero_parameters_ = sum(int(p.count_nonzero()) for p in parameters)
-
     def _check_parameters(self, **values: Any) -> PruningSettings:
-        """Check all parameters before anything is done; returns how the network is pruned."""
+        """Check all parameters, with some values replaced; returns the pruning settings."""
         return check_parameters(self, values)
-
-    def _stratification(self, y):
-        """Class indices for a stratified split; None for a plain one."""
-        return None
 
     def _layer_sizes(self) -> tuple[int, ...]:
         return check_hidden_layer_sizes(self.hidden_layer_sizes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -11,24 +12,27 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 from skorch import NeuralNetClassifier
 from skorch.utils import to_numpy
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..networks import MLP, loss_of_outputs, weighted_loss
 from ..training import AdamW
-from .base import AUTO, PrunedMLP
+from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
+from .base import PrunedMLP
 from .documentation import documented
+
+_Self = TypeVar("_Self", bound="PrunedMLPClassifier")
 
 
 @documented(
     own_parameters='class_weight : dict, "balanced" or None\n'
     '    Weights of the classes in the loss; ``"balanced"`` makes all classes weigh the same.',
-    **AUTO,
 )
 class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
-    """Multi-layer perceptron classifier that is trained, pruned and trained on.
+    """Multi-layer perceptron classifier that is trained, pruned and fine-tuned.
 
-    ``fit`` trains a dense network, removes the weights that matter least while the biases make up
-    for them, and trains on what is left. Scale the features, for instance with ``StandardScaler``.
+    ``fit`` trains a dense network, removes the least important weights, adjusts the biases to
+    compensate for them, and fine-tunes the network. Scale the features, for instance with
+    ``StandardScaler``.
 
     Parameters
     ----------
@@ -65,57 +69,57 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
 
     def __init__(
         self,
-        hidden_layer_sizes=(128, 128, 128),
+        hidden_layer_sizes: int | Sequence[int] = (128, 128, 128),
         *,
-        activation="silu",
-        dropout=0.0,
-        batch_norm=False,
-        pruning_ratio=0.8,
-        granularity="weight",
-        method="ec",
-        compensation="auto",
-        method_params=None,
-        compensation_params=None,
-        scope="auto",
-        n_steps="auto",
-        schedule="geometric",
-        output_metric="auto",
-        n_probes="auto",
-        step_epochs=0,
-        prune_output_layer=True,
-        calibration_samples=4096,
-        calibration_batch_size=512,
-        refit_epochs=None,
-        refit_lr=None,
-        refit_weight_decay="auto",
-        refit_strategy="finetune",
-        optimizer=AdamW,
-        lr=1e-2,
-        lr_schedule="cosine",
-        max_epochs=64,
-        batch_size="auto",
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=None,
-        tol=0.0,
-        class_weight=None,
-        dtype="float32",
-        random_state=None,
-        warm_start=False,
-        module=MLP,
-        criterion=torch.nn.CrossEntropyLoss,
-        iterator_train="auto",
-        iterator_valid="auto",
-        dataset="auto",
-        train_split="auto",
-        callbacks=None,
-        predict_nonlinearity="auto",
-        verbose=0,
-        device="cpu",
-        compile=False,
-        use_caching="auto",
-        torch_load_kwargs=None,
-        **component__params,
+        activation: str = "silu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        pruning_ratio: float = 0.8,
+        granularity: Literal["weight", "neuron"] = "weight",
+        method: MethodLike = "ec",
+        compensation: CompensationLike = "auto",
+        method_params: Params = None,
+        compensation_params: Params = None,
+        scope: AnyScopeLike = "auto",
+        n_steps: int | Literal["auto"] = "auto",
+        schedule: ScheduleLike = "geometric",
+        output_metric: MetricLike = "auto",
+        n_probes: int | Literal["auto"] | None = "auto",
+        step_epochs: int = 0,
+        prune_output_layer: bool = True,
+        calibration_samples: int | None = 4096,
+        calibration_batch_size: int = 512,
+        refit_epochs: int | None = None,
+        refit_lr: float | None = None,
+        refit_weight_decay: float | Literal["auto"] | None = "auto",
+        refit_strategy: Literal["finetune", "rewind", "none"] = "finetune",
+        optimizer: Any = AdamW,
+        lr: float = 1e-2,
+        lr_schedule: str = "cosine",
+        max_epochs: int = 64,
+        batch_size: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | None = None,
+        tol: float = 0.0,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        dtype: Literal["float32", "float64"] = "float32",
+        random_state: Any = None,
+        warm_start: bool = False,
+        module: Any = MLP,
+        criterion: Any = torch.nn.CrossEntropyLoss,
+        iterator_train: Any = "auto",
+        iterator_valid: Any = "auto",
+        dataset: Any = "auto",
+        train_split: Any = "auto",
+        callbacks: Any = None,
+        predict_nonlinearity: Any = "auto",
+        verbose: int = 0,
+        device: Any = "cpu",
+        compile: bool = False,
+        use_caching: Any = "auto",
+        torch_load_kwargs: Params = None,
+        **component__params: Any,
     ):
         self._store_parameters(locals())
 
@@ -125,10 +129,11 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         if name != "normalize_y"
     }
 
+    class_weight: dict[Any, float] | Literal["balanced"] | None
     classes = None  # skorch's parameter of this name; here the classes are those of y
 
     @property
-    def classes_(self):
+    def classes_(self) -> np.ndarray:
         """Class labels, shape (n_classes,)."""
         if "_classes_" in vars(self):
             return self._classes_
@@ -136,7 +141,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             return np.arange(self.n_outputs_)
         raise AttributeError(f"This {type(self).__name__} is not fitted and has no classes_ yet.")
 
-    def _check_targets(self, y, *, reset, classes=None):
+    def _check_targets(self, y: Any, *, reset: bool, classes: Any = None) -> np.ndarray:
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if reset:
@@ -156,7 +161,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             )
         return np.searchsorted(self.classes_, y)
 
-    def _with_class_weight(self, y, sample_weight):
+    def _with_class_weight(self, y: np.ndarray, sample_weight: Any) -> Any:
         if self.class_weight is None:
             return sample_weight
         labels = self.classes_[y]
@@ -168,7 +173,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
                     f"got {self.class_weight}."
                 )
         if self.class_weight == "balanced" and sample_weight is not None:
-            # frequencies count with the samples' weights
+            # class frequencies are sums of sample weights
             totals = np.bincount(y, sample_weight, minlength=len(self.classes_))
             present = totals > 0
             by_class = np.zeros(len(totals))
@@ -177,7 +182,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         by_class = compute_sample_weight(self.class_weight, labels)
         return by_class if sample_weight is None else by_class * sample_weight
 
-    def _describe_dataset(self, dataset) -> None:
+    def _describe_dataset(self, dataset: Any) -> None:
         x, _ = dataset[0]
         x = x["X"] if isinstance(x, dict) else x
         self.n_features_in_ = int(np.shape(x)[0])
@@ -190,8 +195,15 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         self.n_outputs_ = len(self._classes_)
 
     @classmethod
-    def from_network(cls, network, *, classes=None, feature_names_in=None, **parameters):
-        """Make a fitted estimator of a trained network.
+    def from_network(
+        cls: type[_Self],
+        network: nn.Module,
+        *,
+        classes: Any = None,
+        feature_names_in: np.ndarray | None = None,
+        **parameters: Any,
+    ) -> _Self:
+        """Make a fitted estimator from a trained network.
 
         Parameters
         ----------
@@ -202,8 +214,8 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         feature_names_in : array of str, default=None
             Names of the features.
         **parameters : dict
-            Parameters of the estimator. For a network that is no :class:`skec.networks.MLP`,
-            ``module`` is set to it.
+            Parameters of the estimator. ``module`` is the network by default, unless that is a
+            :class:`skec.networks.MLP`.
 
         Returns
         -------
@@ -229,26 +241,25 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         return net
 
     def _take_outputs(self, n_outputs: int) -> None:
-        """Be fitted to a network with so many outputs."""
         self.n_outputs_, self._classes_ = n_outputs, np.arange(n_outputs)
 
-    def _fit_target_scale(self, y, sample_weight, *, reset) -> None:
+    def _fit_target_scale(self, y: Any, sample_weight: Any, *, reset: bool) -> None:
         pass
 
-    def _noise_decay(self, dataset) -> float:
+    def _noise_decay(self, dataset: Any) -> float:
         return 0.0
 
-    def _stratification(self, y):
+    def _stratification(self, y: Any) -> np.ndarray | None:
         return None if y is None or type_of_target(y) == "continuous" else np.asarray(y)
 
-    def _network_targets(self, y: Tensor) -> Tensor:
+    def _network_targets(self, y: Any) -> Tensor:
         return y.long()
 
-    def _loss(self, outputs, targets, weights):
+    def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
         criterion = loss_of_outputs(self.criterion_, classifier=True)
         return weighted_loss(criterion, outputs, targets, weights)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
 
         Parameters
@@ -260,13 +271,14 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         array of shape (n_samples, n_classes)
             float64; columns in the order of ``classes_``.
         """
-        nonlinearity = self._get_predict_nonlinearity()
+        nonlinearity = self._nonlinearity()
         batches = (
             output[0] if isinstance(output, tuple) else output for output in self.forward_iter(X)
         )
-        return np.concatenate([to_numpy(nonlinearity(batch.double())) for batch in batches])
+        probabilities: list[Any] = [to_numpy(nonlinearity(batch.double())) for batch in batches]
+        return np.concatenate(probabilities)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
 
         Parameters
@@ -276,8 +288,8 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         Returns
         -------
         array of shape (n_samples,)
-            Labels, as in ``classes_``. Callbacks that score during training see class indices,
-            which is what the network is trained on.
+            Labels, as in ``classes_``. During training, callbacks get class indices, because the
+            network is trained on these.
         """
         indices = self.predict_proba(X).argmax(axis=1)
         return indices if self._phase is not None else self.classes_[indices]

@@ -1,9 +1,13 @@
-"""The documentation that the estimators share, with defaults read from their signatures."""
+"""The documentation that the estimators share, with the defaults of their signatures."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
+from typing import TypeVar
+
+_Class = TypeVar("_Class", bound=type)
 
 PARAMETERS = """
 hidden_layer_sizes : sequence of int
@@ -13,111 +17,118 @@ activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "le
 dropout : float
     Probability of setting a hidden unit to zero in training.
 batch_norm : bool
-    Whether to normalise the pre-activations over the batch. Trains through autograd, more slowly.
+    Whether to normalise the pre-activations over the batch. Training then uses autograd and is
+    slower.
 pruning_ratio : float
-    Fraction of the weights, or of the hidden units, to remove, in [0, 1). Biases are never
-    removed by themselves.
+    Fraction of the weights, or of the hidden units, to remove, in [0, 1). A bias is only removed
+    with its unit.
 granularity : {"weight", "neuron"}
-    What is removed as one: a single weight, or a hidden unit with all its weights.
+    What is removed: single weights, or hidden units with all their weights.
 method : str, Criterion or UnitCriterion
-    The score of a weight or unit: a key of ``skec.criteria.CRITERIA`` or of
-    ``skec.criteria.units.UNIT_CRITERIA``, or an own object.
+    The scores of weights or units: a key of ``skec.criteria.CRITERIA`` or of
+    ``skec.criteria.units.UNIT_CRITERIA``, or your own object.
 compensation : str, Compensation or UnitCompensation
-    What the rest does about what goes: a key of ``skec.compensation.COMPENSATIONS`` or of
-    ``skec.compensation.units.UNIT_COMPENSATIONS``, an own object, or ``"auto"`` for the method's
-    own.
+    How the remaining parameters compensate for removed weights or units: a key of
+    ``skec.compensation.COMPENSATIONS`` or of ``skec.compensation.units.UNIT_COMPENSATIONS``, your
+    own object, or ``"auto"`` for the default of the method.
 method_params : dict or None
     Parameters of a method that is given by its name, such as ``{"damping": 0.01}``.
 compensation_params : dict or None
-    The same for the compensation.
+    Parameters of a compensation that is given by its name.
 scope : str or dict
-    Where weights compete: over the network (``"global"``), in their layer (``"layer"``,
-    ``"erdos_renyi"``, ``"lamp"``), among the incoming weights of a unit (``"row"``) or of a group
-    of them (``"2:4"`` and other patterns); see :func:`skec.prune`. Units compete in their layer
-    (``"layer"``) or over the network (``"global"``). ``"auto"`` is ``"global"`` for weights and
-    ``"layer"`` for units. A pattern, or a dict of ratios per layer (``"hidden_0"``, …,
-    ``"output"``), takes the place of ``pruning_ratio``.
+    Which weights compete with each other: all weights of the network (``"global"``), those of a
+    layer (``"layer"``, ``"erdos_renyi"``, ``"lamp"``), the incoming weights of a unit (``"row"``)
+    or groups of them (``"2:4"`` and other patterns); see :func:`skec.prune`. Units compete in
+    their layer (``"layer"``) or over the network (``"global"``). ``"auto"`` is ``"global"`` for
+    weights and ``"layer"`` for units. A pattern, or a dict of ratios per layer (``"hidden_0"``, …,
+    ``"output"``), replaces ``pruning_ratio``.
 n_steps : int or "auto"
     Number of pruning steps. The scores are computed again after each step. One is one-shot pruning.
-    ``"auto"`` takes as many as the method recommends (see :func:`skec.prune`), and at least 5 where
-    ``step_epochs`` trains the network between the steps.
+    ``"auto"`` takes the number that the method recommends (see :func:`skec.prune`), and at least 5
+    if ``step_epochs`` trains the network between the steps.
 schedule : {"geometric", "linear", "cubic"}
-    How the ratio grows over the steps.
+    How the pruning ratio grows over the steps.
 output_metric : {"auto", "identity", "fisher"}
-    How a change of the outputs is measured; see :func:`skec.prune`. ``"auto"`` is ``"fisher"``
-    with a loss whose Fisher metric is known, such as the cross-entropy, and any method but the
-    surgeon, and ``"identity"`` otherwise.
+    How a change of the outputs is measured; see :func:`skec.prune`. ``"auto"`` is ``"fisher"`` if
+    the Fisher metric of the loss is known, as for the cross-entropy, and the method is not
+    ``"surgeon"``. Otherwise it is ``"identity"``.
 n_probes : int, "auto" or None
-    Random combinations of the outputs that are looked at in place of each one; see
-    :func:`skec.prune`.
+    Number of random combinations of the outputs that replace the single outputs in the scores;
+    see :func:`skec.prune`.
 step_epochs : int
-    Epochs of training under the mask between two pruning steps of ``fit``, at the rate of the
-    refit. With ``refit_strategy="rewind"`` each of them starts from the initial weights, as in
-    iterative magnitude pruning.
+    Epochs of training between two pruning steps of ``fit``, with removed weights kept at zero, at
+    the learning rate of the fine-tuning. With ``refit_strategy="rewind"`` each of these trainings
+    starts from the initial weights, as in iterative magnitude pruning.
 prune_output_layer : bool
     Whether the weights of the output layer are pruned too.
 calibration_samples : int or None
-    Number of training samples that the scores are computed on, drawn at random; None takes all.
-    They are kept, in memory and in a pickle, so that ``prune`` can be called again.
+    Number of training samples on which the scores are computed, drawn at random; None takes all.
+    They are kept in memory and in pickles for later calls of ``prune``.
 calibration_batch_size : int
-    Calibration samples processed at a time; bounds the memory.
+    Calibration samples processed at a time; limits the memory.
 refit_epochs : int or None
-    Epochs of training under the mask. None takes as many as the dense phase took
-    to its best weights, and at least half of ``max_epochs``.
+    Epochs of fine-tuning. None takes the number of epochs after which the dense network had its
+    best weights, and at least half of ``max_epochs``.
 refit_lr : float or None
-    Learning rate of the refit; None takes half of ``lr``, or ``lr`` when rewinding.
+    Learning rate of the fine-tuning. None takes half of ``lr``, or ``lr`` with
+    ``refit_strategy="rewind"``.
 refit_weight_decay : float, "auto" or None
-    Weight decay of the refit; None takes the optimiser's. ``"auto"`` raises it to
-    1500 v / n_samples for a regressor with the squared error whose dense network was best on
-    held-out data before 60 %% of ``max_epochs``, with v the part of the variance of y that it left
-    unexplained there, and is None otherwise.
+    Weight decay of the fine-tuning. None takes the optimiser's. ``"auto"`` does so too, except for
+    a regressor with the squared error whose dense network had its lowest validation loss in the
+    first 60 % of ``max_epochs``: there it raises the weight decay to at least 1500 v / n_samples,
+    where v is the fraction of the variance of y that the network did not explain on the validation
+    data.
 refit_strategy : {"finetune", "rewind", "none"}
-    Whether the refit goes on from the pruned weights or from the initial weights of those that
-    were kept (the lottery ticket of Frankle & Carbin, ICLR 2019), or is left out.
+    Whether to fine-tune the pruned weights, to reset the kept weights to their initial values
+    before training them (the lottery ticket of Frankle & Carbin, ICLR 2019), or to do neither.
 optimizer : torch optimiser class
     Its parameters are set as ``optimizer__weight_decay`` and so on.
 lr : float
     Learning rate.
 lr_schedule : {"cosine", "multicycle", "constant"}
-    How the rate moves over each phase. Take ``"constant"`` with a scheduler of your own.
+    How the learning rate changes over each phase. Use ``"constant"`` with a scheduler of your own.
 max_epochs : int
     Epochs of the dense phase.
 batch_size : int or "auto"
-    Samples of a step; -1 takes all. ``"auto"`` is %(auto_batch_size)s.
+    Samples per step; -1 takes all. ``"auto"`` is the power of two nearest to n_samples / 32, from
+    32 to 256.
 early_stopping : bool or "auto"
-    Whether to hold out a part of the data and keep the weights of the epoch with the lowest
-    validation loss. ``True`` does in both phases. ``"auto"`` does in the dense phase, if
-    %(auto_early_stopping)s, and refits on all samples; where a callback monitors a validation
-    loss, it holds out in the refit too.
+    Whether to hold out validation data and keep the weights of the epoch with the lowest
+    validation loss. ``True`` does so in both phases. ``"auto"`` does so in the dense phase, if
+    there are 100 samples or more, and fine-tunes on all samples, unless a callback monitors a
+    validation loss.
 validation_fraction : float
-    The part held out.
+    Fraction of the samples to hold out.
 n_iter_no_change : int or None
-    Stop a phase after so many epochs without progress on the held-out data; None never stops.
+    Number of epochs without progress on the validation data after which a phase ends; None trains
+    for all epochs.
 tol : float
-    A loss counts as progress if it is lower by this much.
-%(own_parameters)s
+    The least decrease of the validation loss that counts as progress.
+{own_parameters}
 dtype : {"float32", "float64"}
     Precision of the network.
 random_state : int, RandomState or None
-    Seeds everything random: with an int, the same data give the same network, bit for bit on one
-    machine.
+    Seed of all random numbers. With an int, the same data give the same network, bit for bit on
+    one machine.
 warm_start : bool
-    Whether ``fit`` goes on from the present weights.
+    Whether ``fit`` continues from the present weights.
 module : torch module class or instance
-    The network. A class that takes ``n_features`` and ``n_outputs`` gets them; an instance is
-    copied. Parameters are set as ``module__…``.
+    The network. A class is called with ``n_features`` and ``n_outputs`` if it takes them; an
+    instance is copied. Parameters are set as ``module__…``.
 criterion : torch loss class
     The loss. Parameters are set as ``criterion__…``.
 iterator_train, iterator_valid : "auto" or iterator class
-    ``"auto"`` slices tensors in memory; a ``DataLoader`` class takes skorch's own, slower path.
+    ``"auto"`` slices tensors in memory. With another class, such as ``DataLoader``, training uses
+    skorch's loop, which is slower.
 dataset : "auto" or Dataset class
     ``"auto"`` keeps the data as tensors.
 train_split : "auto", None or callable
-    ``"auto"`` follows ``early_stopping``; a callable of skorch (``ValidSplit``) takes its place.
+    ``"auto"`` follows ``early_stopping``. A callable of skorch, such as ``ValidSplit``, replaces
+    it.
 callbacks, predict_nonlinearity, verbose, device, compile, use_caching, torch_load_kwargs
-    As in skorch. A callback may have the methods ``on_prune_begin`` and ``on_prune_end``. One
-    that looks at every batch (``on_batch_end``, ``EpochScoring``) makes training take skorch's
-    own, slower path.
+    As in skorch. A callback may define ``on_prune_begin`` and ``on_prune_end``. With a callback
+    for single batches (``on_batch_end``, ``EpochScoring``) training uses skorch's loop, which is
+    slower.
 **component__params
     Parameters of components, such as ``optimizer__weight_decay=0.1``.
 """
@@ -126,14 +137,14 @@ ATTRIBUTES = """
 masks_ : dict of layer name to bool tensor of shape (n_out, n_in)
     True marks a kept weight.
 sparsity_ : float
-    Removed weights over all weights that could be removed.
+    Fraction of the prunable weights that were removed.
 predicted_error_ : float or None
-    The mean squared output change that the scores foresaw, in the units of the network.
+    The mean squared change of the outputs that the scores predict, in the units of the network.
 n_steps_ : int
     Number of pruning steps.
 pruning_report_ : PruningReport
-    One row per layer: its size, the weights left, the dead units, and the loss on calibration
-    samples before pruning and with this layer alone pruned.
+    One row per layer: its size, the number of remaining weights and of dead units, and the loss on
+    calibration samples before pruning and with only this layer pruned.
 n_parameters_, n_nonzero_parameters_ : int
     Number of weights and biases, and of those that are not zero.
 history : skorch.history.History
@@ -143,24 +154,27 @@ module_ : torch.nn.Module
 dense_module_ : torch.nn.Module
     The network before pruning; dropped by ``compact``.
 feature_mask_ : bool array of shape (n_features,)
-    Which columns of X the network takes in; others than all of them after ``compact``.
+    Which columns of X the network reads; before ``compact``, all of them.
 n_features_in_, n_outputs_ : int
     Numbers of columns of X and of outputs of the network.
 feature_names_in_ : array of shape (n_features,)
-    Defined where X is a frame with string column names.
+    Defined if X is a frame with string column names.
 """
 
 
-def documented(**texts):
-    """Class decorator that puts the shared sections into a docstring.
+def documented(*, own_parameters: str) -> Callable[[_Class], _Class]:
+    """Class decorator that replaces ``{parameters}`` and ``{attributes}`` in a docstring.
 
-    ``{parameters}`` and ``{attributes}`` stand on lines of their own in the docstring.
+    Parameters
+    ----------
+    own_parameters : str
+        Documentation of the parameters that only this class has.
     """
 
-    def decorate(cls):
+    def decorate(cls: _Class) -> _Class:
         signature = inspect.signature(cls).parameters
 
-        def with_default(match):
+        def with_default(match: re.Match[str]) -> str:
             names = match.group(1).split(", ")
             parameter = signature.get(names[0])
             if len(names) > 1 or parameter is None or parameter.default is parameter.empty:
@@ -169,9 +183,10 @@ def documented(**texts):
             text = default.__name__ if inspect.isclass(default) else repr(default)
             return f"{match.group(0)}, default={text}"
 
-        parameters = re.sub(r"(?m)^(\w[\w, ]*) : .*$", with_default, PARAMETERS % texts)
-        cls.__doc__ = cls.__doc__.replace("    {parameters}\n", _indented(parameters))
-        cls.__doc__ = cls.__doc__.replace("    {attributes}\n", _indented(ATTRIBUTES))
+        parameters = PARAMETERS.replace("{own_parameters}", own_parameters)
+        parameters = re.sub(r"(?m)^(\w[\w, ]*) : .*$", with_default, parameters)
+        text = (cls.__doc__ or "").replace("    {parameters}\n", _indented(parameters))
+        cls.__doc__ = text.replace("    {attributes}\n", _indented(ATTRIBUTES))
         return cls
 
     return decorate

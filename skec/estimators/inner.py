@@ -1,4 +1,4 @@
-"""The estimator inside a pruner, before it is fitted."""
+"""The estimator of a pruner before the pruner is fitted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def unfrozen(estimator: Any) -> Any:
 
 
 def is_prefit(pruner: Any) -> bool:
-    """Whether the pruner takes its estimator as it is."""
+    """Whether the estimator of a pruner is fitted already."""
     return pruner.prefit or isinstance(pruner.estimator, FrozenEstimator)
 
 
@@ -38,14 +38,14 @@ def inner_has(method: str) -> Callable[[Any], bool]:
 
 
 def seed(estimator: Any, random_state: Any) -> None:
-    """Give an estimator a random state, if it has none and the pruner has one."""
+    """Set the random state of an estimator if it is None and that of the pruner is not."""
     if random_state is not None and estimator.get_params().get("random_state", 0) is None:
         drawn = check_random_state(random_state).randint(np.iinfo(np.int32).max)
         estimator.set_params(random_state=int(drawn))
 
 
 def check_estimator(pruner: Any, y: Any) -> Adapter:
-    """Return the given estimator in its adapter, or raise if it cannot be pruned."""
+    """Return an adapter of the given estimator; raise if it cannot be pruned or fine-tuned."""
     adapter = adapter_of(unfrozen(pruner.estimator))
     if is_prefit(pruner):
         adapter.check_is_fitted()
@@ -67,7 +67,7 @@ def check_estimator(pruner: Any, y: Any) -> Adapter:
 def routed_fit_params(
     pruner: Any, estimator: Any, sample_weight: Any, fit_params: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the estimator's ``fit`` gets."""
+    """The arguments of the estimator's ``fit``, besides X and y."""
     if sample_weight is not None:
         trained = pruner.refit_epochs or not is_prefit(pruner)
         if trained and not has_fit_parameter(estimator, "sample_weight"):
@@ -79,3 +79,12 @@ def routed_fit_params(
     if get_config()["enable_metadata_routing"]:
         return process_routing(pruner, "fit", **fit_params).estimator.fit
     return fit_params
+
+
+def selects_columns(pruner: Any) -> bool:
+    """Whether the pruner selects columns of X, so that they can be put back."""
+    if pruner.output != "features":
+        raise AttributeError(
+            f"inverse_transform needs output='features'; got output={pruner.output!r}."
+        )
+    return True

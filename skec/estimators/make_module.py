@@ -1,4 +1,4 @@
-"""The network of an estimator before training."""
+"""The initial network of an estimator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..networks import MLP
 
 
 def make_module(net: Any) -> nn.Module:
-    """A network as the parameters ask for: an :class:`skec.networks.MLP`, or the given module.
+    """Create the network that the parameters describe.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def make_module(net: Any) -> nn.Module:
 
 
 def _defaults(net: Any, kind: Any) -> dict[str, Any]:
-    """The values that an estimator has for a module's parameters."""
+    """Default arguments of a module class."""
     defaults = {
         "n_features": getattr(net, "n_features_in_", None),
         "n_outputs": getattr(net, "n_outputs_", None),

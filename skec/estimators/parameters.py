@@ -1,4 +1,4 @@
-"""The parameters that both estimators have: their allowed values and their documentation."""
+"""Checks of the estimators' parameters."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ CONSTRAINTS: dict[str, list] = {
 }
 
 
-def check_components(estimator) -> None:
-    """Raise for a parameter of a component that no component has."""
+def check_components(estimator: Any) -> None:
+    """Raise for a parameter ``component__name`` of an unknown component."""
     prefixes = set(estimator.prefixes_)
     for name in vars(estimator):
         prefix = name.split("__", 1)[0]
@@ -78,18 +78,18 @@ def check_components(estimator) -> None:
             )
 
 
-def check_hidden_layer_sizes(sizes) -> tuple[int, ...]:
-    """Return the widths of the hidden layers as a tuple."""
+def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """Return the numbers of hidden units as a tuple."""
     sizes = (sizes,) if isinstance(sizes, Integral) else tuple(np.ravel(sizes).tolist())
-    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+    if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
         raise ValueError(
             f"hidden_layer_sizes must be positive integers, one for each hidden layer; got "
             f"{sizes}. Example: hidden_layer_sizes=(256, 256)."
         )
-    return sizes
+    return tuple(int(size) for size in sizes)
 
 
-def check_device(device) -> None:
+def check_device(device: Any) -> None:
     """Raise if torch cannot compute on the device."""
     try:
         torch.empty(0, device=device)
@@ -100,13 +100,13 @@ def check_device(device) -> None:
 
 
 def check_parameters(net: Any, values: Mapping[str, Any]) -> PruningSettings:
-    """Check all parameters of an estimator; returns how its network is pruned.
+    """Check all parameters of an estimator; returns the pruning settings.
 
     Parameters
     ----------
     net : PrunedMLP
-    values : mapping
-        Values that take the place of parameters.
+    values : mapping of str to object
+        Values that replace those of parameters.
     """
     probe = copy.copy(net) if values else net
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""One phase of training: epochs with callbacks, and the weights that are kept at its end."""
+"""One phase of training: epochs, callbacks and the choice of the best weights."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ _PER_STEP = ("train_step", "train_step_single", "validation_step", "get_loss", "
 
 
 class BestWeights:
-    """Remembers the weights of the lowest loss, and counts epochs without progress.
+    """Stores the weights with the lowest loss, and counts epochs without progress.
 
-    skorch's ``EarlyStopping(load_best=True)`` cannot take its place: it begins with the first
-    epoch, while a refit may be best before any; it would have to be put into the user's list of
-    callbacks; and it speaks of its epochs, not of those of a phase.
+    skorch's ``EarlyStopping(load_best=True)`` cannot replace it: it starts after the first epoch,
+    while the weights before a refit may be the best; it would have to be added to the user's
+    callbacks; and it counts the epochs of all phases.
 
     Parameters
     ----------
     module : torch.nn.Module
     tol : float
-        A loss counts as progress if it is lower than the best by this much.
+        The least decrease of the loss that counts as progress.
     """
 
     def __init__(self, module: nn.Module, tol: float):
         self.module, self.tol = module, tol
-        self.loss, self.state, self.epoch = math.inf, None, 0
+        self.loss, self.epoch = math.inf, 0
+        self.state: dict[str, torch.Tensor] | None = None
         self.epochs_without_progress = 0
         self._progress_loss = math.inf
 
@@ -66,10 +67,10 @@ def _state(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 class Phase:
-    """Training of one phase. Everything that exists only while a phase runs is here.
+    """Training of one phase. It holds all objects that exist only while the phase runs.
 
-    Where nobody looks at single batches, whole epochs run on the fast path, without skorch's work
-    for each batch.
+    If no callback or overridden method uses single batches, whole epochs run on the fast path,
+    without skorch's work for each batch.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ class Phase:
     rate : LearningRate
     masked : MaskedWeights or None
     trainer : Trainer or None
-        None where skorch's own loop runs.
+        None if skorch's loop runs.
     """
 
     def __init__(
@@ -106,12 +107,13 @@ class Phase:
         self.datasets = {"dataset_train": train, "dataset_valid": valid}
         fast = _runs_fast(net, train, valid, fit_params)
         if fast:
-            train, valid = net._data.in_network_units(train), net._data.in_network_units(valid)
+            train = net._data.in_network_units(train)
+            valid = None if valid is None else net._data.in_network_units(valid)
         self.batches = net.get_iterator(train, training=True)
         self.valid_batches = None if valid is None else net.get_iterator(valid, training=False)
         self.optimizer, self.scale = net.optimizer_, 1.0 if lr is None else float(lr) / net.lr
-        _scale_rates(self.optimizer, self.scale)  # rates of layers keep their proportion
-        if net.history:  # a scheduler of torch that begins in a later phase looks for it
+        _scale_rates(self.optimizer, self.scale)  # parameter groups may have different rates
+        if net.history:  # a scheduler of torch that starts in a later phase needs it
             for group in self.optimizer.param_groups:
                 group.setdefault("initial_lr", group["lr"])
         n_steps = epochs * _length(self.batches)
@@ -131,10 +133,10 @@ class Phase:
         )
 
     def run(self) -> tuple[int, float | None]:
-        """Train, and return the number of epochs that the kept weights took, and their loss.
+        """Train, and return the epoch of the final weights and their validation loss.
 
-        With validation data the weights of the lowest validation loss are kept, otherwise the last
-        ones. The loss is that on the validation data, or None.
+        With validation data, the final weights are those with the lowest validation loss.
+        Otherwise they are the last ones, and the loss is None.
         """
         whole = self.datasets["dataset_train"]
         seen = {"X": getattr(whole, "X", whole), "y": getattr(whole, "y", None)}
@@ -162,7 +164,7 @@ class Phase:
                 loss = self._epoch_loss("train")
                 if not (math.isfinite(loss) and self._is_finite()):
                     network.load_state_dict(last_good)
-                    net.initialize_optimizer()  # its moments are not finite either
+                    net.initialize_optimizer()  # its moments may not be finite
                     self._report_divergence(epoch, loss)
                     epoch -= 1
                     break
@@ -173,7 +175,7 @@ class Phase:
                     patience = net.n_iter_no_change
                     if patience is not None and best.epochs_without_progress >= patience:
                         break
-        except KeyboardInterrupt:  # from the user, or from a callback that stops early
+        except KeyboardInterrupt:  # by the user, or by a callback for early stopping
             pass
         return (best.restore(), best.loss) if self.valid_batches is not None else (epoch, None)
 
@@ -182,7 +184,7 @@ class Phase:
         self.net.run_single_epoch(batches, training, prefix, step, **self.fit_params)
 
     def _best_weights(self) -> BestWeights:
-        """The record of the best weights; those before a refit count."""
+        """A new record of the best weights; that of a refit includes the weights before it."""
         net, valid = self.net, self.datasets["dataset_valid"]
         best = BestWeights(net.network_, net.tol)
         if self.name == "refit" and isinstance(valid, Samples):
@@ -191,9 +193,9 @@ class Phase:
         return best
 
     def record_epoch(self, iterator: Any, training: bool, prefix: str) -> bool:
-        """Run an epoch on the fast path; False where skorch's own loop has to run it.
+        """Run an epoch on the fast path; False if skorch's loop has to run it.
 
-        The epoch counts as one batch in the history.
+        The history records the epoch as one batch.
         """
         if self.trainer is None or not isinstance(iterator, TensorBatches):
             return False
@@ -224,25 +226,25 @@ class Phase:
 
     @torch.no_grad()
     def _is_finite(self) -> bool:
-        """Whether the weights, and the outputs for a few samples, are numbers that have squares."""
+        """Whether the squares of the weights, and of outputs for a few samples, are finite."""
         net, dataset = self.net, self.datasets["dataset_train"]
 
-        def tame(tensor):
+        def has_finite_squares(tensor: torch.Tensor) -> bool:
             return bool((tensor.abs() < torch.finfo(tensor.dtype).max ** 0.5).all())
 
-        if not all(tame(parameter) for parameter in net.network_.parameters()):
+        if not all(has_finite_squares(parameter) for parameter in net.network_.parameters()):
             return False
         if not isinstance(dataset, Samples):
             return True
         net.network_.eval()
         outputs = net.infer(dataset.X[:64])
-        return tame(outputs[0] if isinstance(outputs, tuple) else outputs)
+        return has_finite_squares(outputs[0] if isinstance(outputs, tuple) else outputs)
 
     def _epoch_loss(self, prefix: str) -> float:
         history = self.net.history
         if not history[-1]["batches"]:
             raise ValueError(
-                "There is no batch in an epoch of training. Lower batch_size, or set "
+                "An epoch of training has no batch. Lower batch_size, or set "
                 "iterator_train__drop_last=False."
             )
         rows = history[-1, "batches", :, (f"{prefix}_loss", f"{prefix}_batch_size")]
@@ -251,7 +253,7 @@ class Phase:
 
 
 def _runs_fast(net: Any, train: Any, valid: Any, fit_params: dict[str, Any]) -> bool:
-    """Whether nobody asks for what the fast path leaves out."""
+    """Whether data, callbacks and optimiser allow the fast path."""
     own = next(cls for cls in type(net).__mro__ if cls.__module__.startswith("skec."))
     overridden = any(
         getattr(type(net), name) is not getattr(own, name) for name in _PER_BATCH + _PER_STEP

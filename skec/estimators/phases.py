@@ -33,12 +33,14 @@ def train(
 
 def train_dense(net: Any, dataset: Any, **fit_params: Any) -> None:
     """Train the dense network, and record the number of epochs until its best weights."""
-    parts = net._data.split(dataset)
-    net.dense_epochs_, net._valid_loss = train(net, "dense", *parts, net.max_epochs, **fit_params)
+    train_set, valid_set = net._data.split(dataset)
+    net.dense_epochs_, net._valid_loss = train(
+        net, "dense", train_set, valid_set, net.max_epochs, **fit_params
+    )
 
 
 def check_pruning(net: Any, settings: PruningSettings, dataset: Any) -> None:
-    """Raise before any training if the network cannot be pruned as the parameters ask."""
+    """Raise before any training if the network cannot be pruned with these settings."""
     few = net._data.calibration(net._data.first_rows(dataset), None, None)
     settings.check(PrunedMLPAdapter(net), net.network_, few)
 
@@ -61,9 +63,9 @@ def prune_dense(
 
 
 def train_and_prune(
-    net: Any, settings: PruningSettings, dataset: Any, X: Any, y: Any, **fit_params
-):
-    """The dense phase and the pruning; with ``step_epochs`` the network is trained in between."""
+    net: Any, settings: PruningSettings, dataset: Any, X: Any, y: Any, **fit_params: Any
+) -> None:
+    """Train the dense network and prune it; ``step_epochs`` trains it between the steps."""
     train_dense(net, dataset, **fit_params)
     net.dense_module_ = copy.deepcopy(net.network_)
     net._keep_calibration_samples(dataset)
@@ -80,31 +82,31 @@ def train_and_prune(
 
 
 def refit(net: Any, dataset: Any, epochs: int, **fit_params: Any) -> None:
-    """Train with masks, on all samples unless validation data are asked for."""
+    """Fine-tune on all samples, unless the parameters need validation data."""
     if net.refit_strategy == "rewind":
         net.network_.load_state_dict(net.initial_module_.state_dict(), strict=False)
         MaskedWeights.of(net.network_, net.masks_).apply()
-    parts = net._data.split(dataset) if _refit_holds_out(net) else (dataset, None)
+    train_set, valid_set = net._data.split(dataset) if _refit_holds_out(net) else (dataset, None)
     with _refit_weight_decay(net, dataset):
-        train(net, "refit", *parts, epochs, lr=_refit_lr(net), **fit_params)
+        train(net, "refit", train_set, valid_set, epochs, lr=_refit_lr(net), **fit_params)
 
 
 def n_refit_epochs(net: Any, epochs: int | None) -> int:
-    """The number of epochs that a value of ``refit_epochs`` stands for."""
+    """The number of epochs of fine-tuning, given a value of ``refit_epochs``."""
     if epochs is not None:
         return epochs
     return max(getattr(net, "dense_epochs_", 0), (net.max_epochs + 1) // 2)
 
 
 def _refit_lr(net: Any) -> float:
-    """The learning rate of the refit."""
+    """The learning rate of the fine-tuning."""
     if net.refit_lr is not None:
         return net.refit_lr
     return net.lr / 2 if net.refit_strategy == "finetune" else net.lr
 
 
 def _refit_holds_out(net: Any) -> bool:
-    """Whether the refit needs validation data too."""
+    """Whether the fine-tuning needs validation data."""
     watched = [getattr(callback, "monitor", None) for _, callback in net.callbacks_]
     return (
         net.early_stopping is True
@@ -115,7 +117,7 @@ def _refit_holds_out(net: Any) -> bool:
 
 @contextmanager
 def _refit_weight_decay(net: Any, dataset: Any) -> Iterator[None]:
-    """Give the optimiser the weight decay of the refit, and restore its own afterwards."""
+    """Set the weight decay of the fine-tuning, and restore the optimiser's afterwards."""
     groups = [group for group in net.optimizer_.param_groups if "weight_decay" in group]
     before = [group["weight_decay"] for group in groups]
     decay = net.refit_weight_decay

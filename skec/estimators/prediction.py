@@ -1,4 +1,4 @@
-"""Outputs of a network for many rows, each independent of the rows beside it."""
+"""Outputs of a network that do not depend on how rows are batched."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from torch.overrides import TorchFunctionMode
 
 from .training_data import PREDICTION_ROWS
 
-_ROW_BLOCK = 64  # with whole blocks of rows a row's prediction does not depend on the others
+_ROW_BLOCK = 64  # in whole blocks of rows, a row's prediction does not depend on the other rows
 
-_ROW_BYTES = 16  # a row's sum begins elsewhere if the row starts off such a boundary (MKL on AMD)
+_ROW_BYTES = 16  # rows that start at multiples of this are summed in the same order (MKL on AMD)
 
 
 class _AlignedRows(TorchFunctionMode):
-    """Pads the inputs of linear layers, so that every row starts at an even address.
+    """Pads the inputs of linear layers so that every row is aligned in memory.
 
-    Otherwise the order of a row's sum may depend on the place of the row in its block.
+    Otherwise the order of summation for a row may depend on its position in the block.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if func is nn.functional.linear and not kwargs:
             inputs, weight, *bias = args
             padding = -inputs.shape[-1] % (_ROW_BYTES // inputs.element_size())
@@ -34,9 +36,10 @@ class _AlignedRows(TorchFunctionMode):
 
 @torch.no_grad()
 def outputs_in_blocks(net: Any, X: Tensor) -> Iterator[Any]:
-    """Yield the outputs of a net's network for whole blocks of rows.
+    """Yield the outputs of a net's network for blocks of rows.
 
-    With whole blocks no row's sums depend on the rows beside it.
+    Each block is padded to a multiple of 64 rows, so that the outputs for a row do not depend on
+    the other rows.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The one way in which the network of an estimator is pruned."""
+"""Pruning of an estimator's network; used by all estimators."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRUNING_PARAMETERS = (
     "output_metric",
     "n_probes",
 )
-_STEPS_WITH_TRAINING = 5  # the least number of steps with training between them
+_STEPS_WITH_TRAINING = 5  # least automatic number of steps with training between them
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class PruningSettings:
     arguments : dict
         Arguments of :func:`skec.prune`, one for each of ``PRUNING_PARAMETERS``.
     granularity : Granularity
-        What the arguments stand for.
+        The granularity, method, compensation and scope of the arguments as objects.
     layers : sequence of str or None
         Names of the layers to prune; None takes all that the other settings allow.
     prune_output_layer : bool
-        Whether the weights of the last layer are pruned too. Not used with ``layers``, and not
+        Whether the weights of the last layer are pruned too. Ignored if ``layers`` is given, and
         for units.
     """
 
@@ -58,7 +58,7 @@ class PruningSettings:
     def of(
         cls, estimator: Any, layers: Sequence[str] | None = None, **given: Any
     ) -> PruningSettings:
-        """The settings of an estimator's parameters, some of which have given values.
+        """The settings of an estimator; ``given`` replaces values of its parameters.
 
         Raises
         ------
@@ -66,12 +66,18 @@ class PruningSettings:
             If a method, compensation or scope is unknown.
         """
         arguments = {name: getattr(estimator, name) for name in PRUNING_PARAMETERS} | given
-        names = ("granularity", "method", "compensation", "method_params", "compensation_params")
-        granularity = get_granularity(*(arguments[name] for name in names), arguments["scope"])
+        granularity = get_granularity(
+            arguments["granularity"],
+            arguments["method"],
+            arguments["compensation"],
+            arguments["method_params"],
+            arguments["compensation_params"],
+            arguments["scope"],
+        )
         return cls(arguments, granularity, layers, estimator.prune_output_layer)
 
     def with_training_between_steps(self) -> PruningSettings:
-        """The same with at least a few steps, where their number is automatic."""
+        """The same with at least 5 steps, if their number is automatic."""
         if self.arguments["n_steps"] != "auto":
             return self
         n_steps = max(self.granularity.n_steps, _STEPS_WITH_TRAINING)
@@ -79,7 +85,13 @@ class PruningSettings:
         return PruningSettings(arguments, self.granularity, self.layers, self.prune_output_layer)
 
     def layers_of(self, order: Sequence[str]) -> Sequence[str] | None:
-        """Names of the layers to prune, given the order in which the network runs its layers."""
+        """Names of the layers to prune.
+
+        Parameters
+        ----------
+        order : sequence of str
+            Names of all prunable layers in the order of their execution.
+        """
         if self.layers is not None or self.granularity.name == "neuron":
             return self.layers
         return order if self.prune_output_layer or len(order) == 1 else order[:-1]
@@ -96,13 +108,13 @@ class PruningSettings:
         Parameters
         ----------
         adapter : Adapter
-            Of the estimator that has the network.
+            Of the estimator of the network.
         module : torch.nn.Module
-            It need not be trained.
+            The network, trained or not.
         samples : Samples, default=None
-            A few samples. Without them less is checked.
+            A few samples. With None only the names of layers and the scope are checked.
         order : sequence of str, default=None
-            The order in which it runs its layers; None stands for the order of registration.
+            Names of the layers in the order of their execution; None takes the registered order.
         """
         order = list(prunable_layers(module)) if order is None else order
         layers = self.layers_of(order)
@@ -133,7 +145,7 @@ def prune_estimator(
     order: Sequence[str] | None = None,
     after_step: Callable[..., None] | None = None,
 ) -> PruningResult:
-    """Prune a network, and make the result the network of an estimator.
+    """Prune a network, and give the result to an estimator.
 
     Parameters
     ----------
@@ -147,7 +159,7 @@ def prune_estimator(
     batch_size, random_state, after_step
         As in :func:`skec.prune`.
     order : sequence of str, default=None
-        The order in which the network runs its layers; None stands for the order of registration.
+        Names of the layers in the order of their execution; None takes the registered order.
     """
     order = list(prunable_layers(network)) if order is None else order
     result = prune(
@@ -167,7 +179,7 @@ def prune_estimator(
 
 
 def execution_order(module: nn.Module, X: torch.Tensor) -> list[str]:
-    """Names of the prunable layers in the order in which a forward pass runs them."""
+    """Names of the prunable layers in the order of their execution in a forward pass."""
     layers = prunable_layers(module)
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
@@ -180,15 +192,15 @@ def execution_order(module: nn.Module, X: torch.Tensor) -> list[str]:
     return list(record.inputs)
 
 
-def check_given(arguments: Mapping[str, Any], own: PruningSettings | Any) -> dict[str, Any]:
-    """Arguments of a call, without an estimator's parameters that belong to another method.
+def check_given(arguments: Mapping[str, Any], own: Any) -> dict[str, Any]:
+    """Arguments of a call that replace an estimator's parameters.
 
     The ``method_params`` of an estimator are for its own method, and its ``compensation_params``
-    for its own compensation.
+    for its own compensation. If a call gives another method or compensation, they become None.
     """
     given = dict(arguments)
     named = {"method", "compensation"} & set(given)
-    if "method" in named and own.compensation == "auto":  # the method brings its compensation
+    if "method" in named and own.compensation == "auto":  # the method sets the compensation
         named.add("compensation")
     for name in named:
         given.setdefault(f"{name}_params", None)

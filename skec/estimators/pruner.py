@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
@@ -18,33 +19,39 @@ from ..training import small_network_mode
 from ..utils import private
 from ..utils.private import Interval, StrOptions
 from .adapters import Adapter, adapter_of
-from .inner import check_estimator, inner_has, is_prefit, routed_fit_params, seed, unfrozen
-from .parameters import CONSTRAINTS
-from .prune_estimator import (
-    PRUNING_PARAMETERS,
-    PruningSettings,
-    execution_order,
-    prune_estimator,
+from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
+from .inner import (
+    check_estimator,
+    inner_has,
+    is_prefit,
+    routed_fit_params,
+    seed,
+    selects_columns,
+    unfrozen,
 )
+from .parameters import CONSTRAINTS
+from .prune_estimator import PRUNING_PARAMETERS, PruningSettings, execution_order, prune_estimator
 from .representation import OUTPUTS, Representation
 from .rollback import unchanged_on_error
 
+_Self = TypeVar("_Self", bound="ECPruner")
+
 
 class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
-    """Prune the network of an estimator, and use what is left to predict or to transform.
+    """Prune the network of an estimator, and use the pruned network to predict or to transform.
 
     Parameters
     ----------
     estimator : estimator
-        A ``PrunedMLPRegressor``, a ``PrunedMLPClassifier`` (trained dense: the pruner decides what
-        is pruned), an ``MLPRegressor`` or ``MLPClassifier`` of scikit-learn, or any skorch net
-        whose module has linear layers or convolutions. It is cloned and fitted. A
-        ``sklearn.frozen.FrozenEstimator``, or ``prefit=True``, takes a fitted one as it is. The
+        A ``PrunedMLPRegressor``, a ``PrunedMLPClassifier`` (trained without its own pruning), an
+        ``MLPRegressor`` or ``MLPClassifier`` of scikit-learn, or any skorch net whose module has
+        linear layers or convolutions. A clone of it is fitted. With ``prefit=True``, or in a
+        ``sklearn.frozen.FrozenEstimator``, it is fitted already, and a copy of it is pruned. The
         given estimator is never changed.
     pruning_ratio : float, default=0.8
         Fraction of the weights, or of the hidden units, to remove, in [0, 1).
     granularity : {"weight", "neuron"}, default="weight"
-        What is removed as one: a single weight, or a hidden unit with all its weights.
+        What is removed: single weights, or hidden units with all their weights.
     method, compensation, method_params, compensation_params
         As in :func:`skec.prune`.
     scope, n_steps, schedule, output_metric, n_probes
@@ -52,29 +59,28 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     layers : list of str, default=None
         Names of the layers to prune; None takes all.
     prune_output_layer : bool, default=True
-        Whether the weights of the last layer are pruned too. Not used if ``layers`` is given.
+        Whether the weights of the last layer are pruned too. Ignored if ``layers`` is given.
     calibration_samples : int or None, default=4096
-        Number of samples on which the network is looked at, drawn at random; None takes all.
+        Number of samples on which the scores are computed, drawn at random; None takes all.
     batch_size : int, default=512
         Calibration samples processed at a time.
     refit_epochs : int, default=0
-        Epochs of training under the mask after pruning. Needs ``y``, and of scikit-learn's
-        perceptrons the solver ``"adam"`` or ``"sgd"``; ``early_stopping`` holds for their dense
-        training alone.
+        Epochs of fine-tuning. Needs ``y``, and for scikit-learn's perceptrons the solver
+        ``"adam"`` or ``"sgd"``. Their ``early_stopping`` applies only to the dense training.
     output : {"hidden", "output", "features"}, default="hidden"
-        What ``transform`` returns: the units of the last hidden layer that are still alive, the
-        network's outputs, or the input columns that still have a weight.
+        What ``transform`` returns: the units of the last hidden layer that are still used, the
+        network's outputs, or the columns of X that still have a weight.
     prefit : bool, default=False
         Whether ``estimator`` is fitted already.
     random_state : int, RandomState or None, default=None
-        Draws the calibration samples, and the scores of ``method="random"``. If given, it also
-        seeds an estimator whose own ``random_state`` is None.
+        Seed of the calibration samples and of the scores of ``method="random"``. It also seeds an
+        estimator whose own ``random_state`` is None.
 
     Attributes
     ----------
     estimator_ : estimator
-        The fitted, pruned estimator. One of scikit-learn has the pruned weights in its ``coefs_``;
-        it knows no masks, so its own ``partial_fit`` would bring them back.
+        The fitted, pruned estimator. A perceptron of scikit-learn has the pruned weights in its
+        ``coefs_``. It has no masks, so its own ``partial_fit`` makes removed weights nonzero again.
     masks_ : dict of layer name to bool tensor of shape (n_out, n_in)
         True marks a kept weight. The layers of scikit-learn's perceptrons are ``hidden_0``, …,
         ``output``, and their ``coefs_`` have the shape (n_in, n_out).
@@ -83,14 +89,14 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     pruning_report_ : PruningReport
         One row per layer.
     sparsity_ : float
-        Removed weights over all weights considered.
+        Fraction of the prunable weights that were removed.
     predicted_error_ : float or None
         See :class:`skec.PruningResult`.
     n_steps_ : int
         Number of pruning steps.
     n_features_in_ : int
     feature_names_in_ : array of shape (n_features,)
-        Defined where X is a frame with string column names.
+        Defined if X is a frame with string column names.
     classes_ : array of shape (n_classes,)
         Defined for classifiers.
 
@@ -110,7 +116,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     >>> pruner.set_params(output="features").transform(X).shape
     (200, 5)
 
-    A perceptron of scikit-learn stays one:
+    The result for a perceptron of scikit-learn is one too:
 
     >>> from sklearn.neural_network import MLPRegressor
     >>> mlp = MLPRegressor(hidden_layer_sizes=32, solver="lbfgs", tol=1.0, random_state=0)
@@ -120,14 +126,8 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        name: CONSTRAINTS[name]
-        for name in (
-            *PRUNING_PARAMETERS,
-            "prune_output_layer",
-            "calibration_samples",
-            "random_state",
-        )
-    } | {
+        **{name: CONSTRAINTS[name] for name in (*PRUNING_PARAMETERS, "prune_output_layer")},
+        **{name: CONSTRAINTS[name] for name in ("calibration_samples", "random_state")},
         "estimator": "no_validation",
         "layers": ["array-like", None],
         "batch_size": CONSTRAINTS["calibration_batch_size"],
@@ -138,27 +138,27 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator,
+        estimator: Any,
         *,
-        pruning_ratio=0.8,
-        granularity="weight",
-        method="ec",
-        compensation="auto",
-        method_params=None,
-        compensation_params=None,
-        scope="auto",
-        n_steps="auto",
-        schedule="geometric",
-        output_metric="auto",
-        n_probes="auto",
-        layers=None,
-        prune_output_layer=True,
-        calibration_samples=4096,
-        batch_size=512,
-        refit_epochs=0,
-        output="hidden",
-        prefit=False,
-        random_state=None,
+        pruning_ratio: float = 0.8,
+        granularity: Literal["weight", "neuron"] = "weight",
+        method: MethodLike = "ec",
+        compensation: CompensationLike = "auto",
+        method_params: Params = None,
+        compensation_params: Params = None,
+        scope: AnyScopeLike = "auto",
+        n_steps: int | Literal["auto"] = "auto",
+        schedule: ScheduleLike = "geometric",
+        output_metric: MetricLike = "auto",
+        n_probes: int | Literal["auto"] | None = "auto",
+        layers: Sequence[str] | None = None,
+        prune_output_layer: bool = True,
+        calibration_samples: int | None = 4096,
+        batch_size: int = 512,
+        refit_epochs: int = 0,
+        output: Literal["hidden", "output", "features"] = "hidden",
+        prefit: bool = False,
+        random_state: Any = None,
     ):
         self.estimator = estimator
         self.pruning_ratio = pruning_ratio
@@ -181,16 +181,20 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         self.prefit = prefit
         self.random_state = random_state
 
+    n_features_in_: int
+
     # -- fitting ------------------------------------------------------------------------------
 
-    def fit(self, X, y=None, sample_weight=None, **fit_params):
-        """Fit the estimator unless it is fitted already, prune it, and refit it if asked.
+    def fit(
+        self: _Self, X: Any, y: Any = None, sample_weight: Any = None, **fit_params: Any
+    ) -> _Self:
+        """Fit the estimator unless it is fitted already, prune it, and fine-tune it.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like, default=None
-            Needed to fit the estimator, to refit it, and by ``"gradient"`` and ``"taylor"``.
+            Needed to fit or fine-tune the estimator, and by ``"gradient"`` and ``"taylor"``.
         sample_weight : array-like of shape (n_samples,), default=None
         **fit_params : dict
             Passed to the ``fit`` of ``estimator``.
@@ -203,7 +207,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         settings = PruningSettings.of(self, self.layers)
         given = check_estimator(self, y)
         network = given.network if is_prefit(self) else given.expected_network()
-        if network is not None:  # what is known of the layers before training
+        if network is not None:  # some checks are possible before training
             settings.check(given, network)
         fit_params = routed_fit_params(self, given.estimator, sample_weight, fit_params)
         with unchanged_on_error(self):
@@ -224,6 +228,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
                     **fit_params,
                 )
             self.estimator_ = adapter.estimator
+            self._support = Support.of(adapter.network, self._support.order)  # after the refit
         return self
 
     def _prune(
@@ -253,20 +258,19 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_steps_ = result.n_steps
         self._support = Support.of(adapter.network, order)
 
-    def compact(self):
-        """Make the network smaller without changing what it computes; see :func:`skec.compact`.
+    def compact(self: _Self) -> _Self:
+        """Make the network smaller without changing its outputs; see :func:`skec.compact`.
 
         Returns
         -------
         self
-            With a smaller network in ``estimator_``; that of one of scikit-learn's perceptrons
-            loses units, but no columns of X. What ``transform`` returns, and the names of its
-            columns, stay the same.
+            With a smaller network in ``estimator_``. A perceptron of scikit-learn loses units, but
+            no columns of X. ``transform`` returns the same columns with the same names.
 
         Raises
         ------
         ValueError
-            If the layers of the network do not simply follow each other.
+            If the layers of the network do not form a sequence.
         """
         check_is_fitted(self)
         adapter = self._adapter
@@ -280,7 +284,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     def _representation(self) -> Representation:
         return Representation(self.output, self._support, self._adapter, self.n_features_in_)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Return the pruned network's representation of X.
 
         Parameters
@@ -290,29 +294,29 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         array of shape (n_samples, n_units)
-            The units, outputs or columns that ``output`` names.
+            Units, outputs or columns of X, see ``output``.
         """
         check_is_fitted(self)
         representation = self._representation
         representation.check()
         if self.output == "features":
-            X = validate_data(
-                self,
-                X,
-                reset=False,
-                accept_sparse=self._adapter.accepts_sparse,
-                dtype=[np.float64, np.float32],
-            )
-            return X[:, self._support.features]
+            formats, dtypes = self._adapter.accepts_sparse, [np.float64, np.float32]
+            checked: Any = validate_data(self, X, reset=False, accept_sparse=formats, dtype=dtypes)
+            return checked[:, self._support.features]
         return representation.of(self._features(X))
 
     def _get_support_mask(self) -> np.ndarray:
-        """Which input columns still have a weight, for ``get_support`` of scikit-learn."""
+        """Which columns of X still have a weight, for ``get_support`` of scikit-learn."""
         check_is_fitted(self)
         self._representation.check_columns()
         return self._support.features.copy()
 
-    def get_feature_names_out(self, input_features=None):
+    @available_if(selects_columns)
+    def inverse_transform(self, X):
+        """Put selected columns back into their places; for ``output="features"`` only."""
+        return super().inverse_transform(X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns that ``transform`` returns.
 
         Parameters
@@ -337,43 +341,43 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         """The pruned estimator in its adapter."""
         return adapter_of(self.estimator_)
 
-    def _features(self, X):
-        """X as the pruned estimator takes it."""
+    def _features(self, X: Any) -> Any:
+        """X in the form that the pruned estimator takes."""
         return self._adapter.features(self, X, reset=False)
 
     @available_if(inner_has("predict"))
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predict with the pruned estimator."""
         check_is_fitted(self)
         return self.estimator_.predict(self._features(X))
 
     @available_if(inner_has("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Predict probabilities with the pruned estimator."""
         check_is_fitted(self)
         return self.estimator_.predict_proba(self._features(X))
 
     @available_if(inner_has("decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Decision function of the pruned estimator."""
         check_is_fitted(self)
         return self.estimator_.decision_function(self._features(X))
 
     @available_if(inner_has("score"))
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Score the pruned estimator."""
         check_is_fitted(self)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return self.estimator_.score(self._features(X), y, **weights)
 
     @property
-    def classes_(self):
+    def classes_(self) -> np.ndarray:
         """Class labels of a classifier."""
         if not hasattr(self, "estimator_"):
             raise AttributeError(f"This {type(self).__name__} is not fitted.")
         return self.estimator_.classes_
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Route ``fit`` parameters to the estimator."""
         return MetadataRouter(owner=type(self).__name__).add(
             estimator=unfrozen(self.estimator),
@@ -383,7 +387,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         inner = get_tags(unfrozen(self.estimator))
         tags.estimator_type = inner.estimator_type

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,25 +12,26 @@ from torch import Tensor
 
 from ..networks import MLP
 from ..training import AdamW
-from .base import AUTO, PrunedMLP
+from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
+from .base import PrunedMLP
 from .documentation import documented
 from .state_files import ModuleWithScale
 from .target_scale import TargetScale
 
 _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
-_EARLY = 0.6  # part of the dense epochs
+_EARLY = 0.6  # fraction of the dense epochs
 
 
 @documented(
     own_parameters="normalize_y : bool\n"
-    "    Whether targets are standardised inside; predictions are in the units of y.",
-    **AUTO,
+    "    Whether to standardise the targets for training; predictions are in the units of y.",
 )
 class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
-    """Multi-layer perceptron regressor that is trained, pruned and trained on.
+    """Multi-layer perceptron regressor that is trained, pruned and fine-tuned.
 
-    ``fit`` trains a dense network, removes the weights that matter least while the biases make up
-    for them, and trains on what is left. Scale the features, for instance with ``StandardScaler``.
+    ``fit`` trains a dense network, removes the least important weights, adjusts the biases to
+    compensate for them, and fine-tunes the network. Scale the features, for instance with
+    ``StandardScaler``.
 
     Parameters
     ----------
@@ -72,57 +74,57 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
 
     def __init__(
         self,
-        hidden_layer_sizes=(128, 128, 128),
+        hidden_layer_sizes: int | Sequence[int] = (128, 128, 128),
         *,
-        activation="silu",
-        dropout=0.0,
-        batch_norm=False,
-        pruning_ratio=0.8,
-        granularity="weight",
-        method="ec",
-        compensation="auto",
-        method_params=None,
-        compensation_params=None,
-        scope="auto",
-        n_steps="auto",
-        schedule="geometric",
-        output_metric="auto",
-        n_probes="auto",
-        step_epochs=0,
-        prune_output_layer=True,
-        calibration_samples=1024,
-        calibration_batch_size=512,
-        refit_epochs=None,
-        refit_lr=None,
-        refit_weight_decay="auto",
-        refit_strategy="finetune",
-        optimizer=AdamW,
-        lr=1e-2,
-        lr_schedule="cosine",
-        max_epochs=64,
-        batch_size="auto",
-        early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=None,
-        tol=0.0,
-        normalize_y=True,
-        dtype="float32",
-        random_state=None,
-        warm_start=False,
-        module=MLP,
-        criterion=torch.nn.MSELoss,
-        iterator_train="auto",
-        iterator_valid="auto",
-        dataset="auto",
-        train_split="auto",
-        callbacks=None,
-        predict_nonlinearity="auto",
-        verbose=0,
-        device="cpu",
-        compile=False,
-        use_caching="auto",
-        torch_load_kwargs=None,
-        **component__params,
+        activation: str = "silu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        pruning_ratio: float = 0.8,
+        granularity: Literal["weight", "neuron"] = "weight",
+        method: MethodLike = "ec",
+        compensation: CompensationLike = "auto",
+        method_params: Params = None,
+        compensation_params: Params = None,
+        scope: AnyScopeLike = "auto",
+        n_steps: int | Literal["auto"] = "auto",
+        schedule: ScheduleLike = "geometric",
+        output_metric: MetricLike = "auto",
+        n_probes: int | Literal["auto"] | None = "auto",
+        step_epochs: int = 0,
+        prune_output_layer: bool = True,
+        calibration_samples: int | None = 1024,
+        calibration_batch_size: int = 512,
+        refit_epochs: int | None = None,
+        refit_lr: float | None = None,
+        refit_weight_decay: float | Literal["auto"] | None = "auto",
+        refit_strategy: Literal["finetune", "rewind", "none"] = "finetune",
+        optimizer: Any = AdamW,
+        lr: float = 1e-2,
+        lr_schedule: str = "cosine",
+        max_epochs: int = 64,
+        batch_size: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | None = None,
+        tol: float = 0.0,
+        normalize_y: bool = True,
+        dtype: Literal["float32", "float64"] = "float32",
+        random_state: Any = None,
+        warm_start: bool = False,
+        module: Any = MLP,
+        criterion: Any = torch.nn.MSELoss,
+        iterator_train: Any = "auto",
+        iterator_valid: Any = "auto",
+        dataset: Any = "auto",
+        train_split: Any = "auto",
+        callbacks: Any = None,
+        predict_nonlinearity: Any = "auto",
+        verbose: int = 0,
+        device: Any = "cpu",
+        compile: bool = False,
+        use_caching: Any = "auto",
+        torch_load_kwargs: Params = None,
+        **component__params: Any,
     ):
         self._store_parameters(locals())
 
@@ -132,9 +134,11 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         if name != "class_weight"
     }
 
-    _tensors_alone = False  # whether the file that is written holds nothing but tensors
+    normalize_y: bool
+    _single_column_: bool  # whether predictions have shape (n_samples,)
+    _tensors_alone = False  # whether save_params writes a file that holds only tensors
 
-    def _check_targets(self, y, *, reset, classes=None):
+    def _check_targets(self, y: Any, *, reset: bool, classes: Any = None) -> np.ndarray:
         y = np.asarray(y)
         if y.dtype.kind not in "fiub":
             try:
@@ -156,10 +160,10 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
             )
         return y.reshape(len(y), -1)
 
-    def _with_class_weight(self, y, sample_weight):
+    def _with_class_weight(self, y: np.ndarray, sample_weight: Any) -> Any:
         return sample_weight
 
-    def _describe_dataset(self, dataset) -> None:
+    def _describe_dataset(self, dataset: Any) -> None:
         x, y = dataset[0]
         x = x["X"] if isinstance(x, dict) else x
         self.n_features_in_ = int(np.shape(x)[0])
@@ -168,17 +172,16 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         self._fit_target_scale(None, None, reset=True)
 
     def _take_outputs(self, n_outputs: int) -> None:
-        """Be fitted to a network with so many outputs."""
         self.n_outputs_, self._single_column_ = n_outputs, n_outputs == 1
         self.target_scale_ = TargetScale.none(n_outputs)
 
-    def _fit_target_scale(self, y, sample_weight, *, reset) -> None:
-        """Remember the mean and the standard deviation of the targets."""
-        if reset or not hasattr(self, "target_scale_"):
-            raw = y is None or not self.normalize_y
-            self.target_scale_ = (
-                TargetScale.none(self.n_outputs_) if raw else TargetScale.of(y, sample_weight)
-            )
+    def _fit_target_scale(self, y: Any, sample_weight: Any, *, reset: bool) -> None:
+        if not reset and hasattr(self, "target_scale_"):
+            return
+        if y is None or not self.normalize_y:
+            self.target_scale_ = TargetScale.none(self.n_outputs_)
+        else:
+            self.target_scale_ = TargetScale.of(y, sample_weight)
 
     @property
     def y_mean_(self) -> np.ndarray:
@@ -190,23 +193,24 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         """Standard deviation of the targets, shape (n_outputs,)."""
         return self.target_scale_.scale
 
-    def _network_targets(self, y: Tensor) -> Tensor:
+    def _network_targets(self, y: Any) -> Tensor:
         return self._target_scale().standardise(y, getattr(torch, self.dtype))
 
-    def _noise_decay(self, dataset) -> float:
-        """Weight decay of the refit: proportional to the noise, and to one over the samples.
+    def _noise_decay(self, dataset: Any) -> float:
+        """Weight decay of the fine-tuning: proportional to the noise over the number of samples.
 
-        That is how the penalty of a ridge regression with a fixed prior moves. The noise is the
-        part of the targets' variance that the dense network left unexplained on held-out data.
-        It counts where the network began to overfit early: what is still being learnt at the end
-        of the training is no noise.
+        The penalty of a ridge regression with a fixed prior has the same form. The noise is the
+        fraction of the variance of y that the dense network did not explain on the validation
+        data. It is used only if the validation loss was lowest early in the training; otherwise
+        the network was still learning, and the unexplained part is not all noise.
         """
         valid_loss = getattr(self, "_valid_loss", None)
         if valid_loss is None or type(self.criterion_) is not torch.nn.MSELoss:
             return 0.0
         if self.dense_epochs_ > _EARLY * self.max_epochs:
             return 0.0
-        targets = self._data.in_network_units(dataset).y
+        targets = self._data.calibration(dataset, None, None).y
+        assert targets is not None
         variance = max(float(targets.var(0).mean()), 1e-12)
         return _DECAY_PER_NOISE * min(valid_loss / variance, 1.0) / len(targets)
 
@@ -215,17 +219,17 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
 
     def save_params(
         self,
-        f_params=None,
-        f_optimizer=None,
-        f_criterion=None,
-        f_history=None,
-        use_safetensors=False,
-        **kwargs,
+        f_params: Any = None,
+        f_optimizer: Any = None,
+        f_criterion: Any = None,
+        f_history: Any = None,
+        use_safetensors: bool = False,
+        **kwargs: Any,
     ) -> None:
-        """Save weights and history, as skorch's method of this name.
+        """Save weights and history, as the method of skorch.
 
-        The scale of the targets goes with the weights, so that ``load_params`` brings back
-        predictions in the units of ``y``.
+        The file of the weights contains the scale of the targets too, so that predictions after
+        ``load_params`` are in the units of ``y``.
         """
         self._tensors_alone = use_safetensors
         try:
@@ -235,17 +239,17 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         finally:
             del self._tensors_alone
 
-    def _get_module(self, name, msg):
-        """What ``save_params`` and ``load_params`` take a state from and give one to."""
+    def _get_module(self, name: str, msg: str) -> Any:
+        """The object whose state ``save_params`` and ``load_params`` read and set."""
         module = super()._get_module(name, msg)
         if name != "module_":
             return module
         return ModuleWithScale(module, self, self._tensors_alone)
 
-    def _loss(self, outputs, targets, weights):
+    def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
         return super()._loss(outputs.reshape(targets.shape), targets, weights)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predict targets.
 
         Parameters
@@ -263,10 +267,10 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         return y[:, 0] if getattr(self, "_single_column_", True) and y.shape[1] == 1 else y
 
     @property
-    def predict_proba(self):
+    def predict_proba(self) -> Any:
         raise AttributeError("PrunedMLPRegressor predicts no probabilities; use predict.")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags

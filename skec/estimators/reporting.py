@@ -1,8 +1,9 @@
-"""The row of the history and the report that a pruning leaves in an estimator."""
+"""The row of the history and the report of a pruning."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,16 +18,17 @@ _REPORT_SAMPLES = 512  # calibration samples on which the report's losses are me
 
 
 def record_pruning(net: Any, result: PruningResult, samples: Samples | None, ratio: float) -> None:
-    """Write the report and the row of the history.
+    """Set the report of an estimator, and add a row to its history.
 
     Parameters
     ----------
     net : PrunedMLP
-        With the dense network and the pruned one.
+        Has the dense network and the pruned network.
     result : PruningResult
     samples : Samples or None
         Calibration samples, in the network's units.
     ratio : float
+        The pruning ratio for the history.
     """
     history = net.history
     history.new_epoch()
@@ -55,10 +57,10 @@ def record_pruning(net: Any, result: PruningResult, samples: Samples | None, rat
     net.pruning_report_.loss_before, net.pruning_report_.loss_after = before, after
 
 
-def _each_layer_alone(dense: nn.Module, result: PruningResult):
-    """Yield the name of each layer with the dense network in which it alone is pruned."""
+def _each_layer_alone(dense: nn.Module, result: PruningResult) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the name of each layer, and a dense network in which only this layer is pruned."""
     changed = {name: name for name in result.masks}
-    if result.unit_masks is not None:  # then the next layer has other weights
+    if result.unit_masks is not None:  # removing units changes the weights of the next layer
         hidden = hidden_layers(result.module)
         changed = {name: hidden[name].next_name for name in result.unit_masks}
     for name, layer_name in changed.items():
@@ -69,7 +71,7 @@ def _each_layer_alone(dense: nn.Module, result: PruningResult):
 
 @torch.no_grad()
 def _take_parameters(module: nn.Module, result: PruningResult, name: str) -> None:
-    """Give a layer of the dense network its pruned parameters, for all units that are kept."""
+    """Copy the pruned parameters of a layer into the dense network, for all kept units."""
     layer, pruned = layer_of(module, name), layer_of(result.module, name)
     kept = (result.unit_masks or {}).get(name, slice(None))
     layer.weight[kept] = pruned.weight[kept]

@@ -1,4 +1,4 @@
-"""What the pruner returns from ``transform``."""
+"""The columns that ``ECPruner.transform`` returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTPUTS = ("hidden", "output", "features")
 
 @dataclass(frozen=True)
 class Representation:
-    """A part of a pruned network, as columns of a table.
+    """Hidden units, outputs or inputs of a pruned network, as columns of a table.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Representation:
     n_features: int
 
     def check(self) -> None:
-        """Raise unless the network has such a representation."""
+        """Raise if the network has no such columns."""
         if self.output not in OUTPUTS:
             raise ValueError(
                 f"output={self.output!r} is unknown. Choose one of 'hidden', 'output', 'features'."
@@ -65,14 +65,14 @@ class Representation:
             )
 
     def of(self, X: Any) -> np.ndarray:
-        """The hidden units or the outputs for X, as the adapter takes it."""
+        """The hidden units or the outputs for X; X is checked already."""
         if self.output == "hidden":
             return self.adapter.inputs_of(self.support.order[-1], X)[:, self.support.hidden]
         net = self.adapter.estimator
         outputs = net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
         return outputs.reshape(len(outputs), -1)
 
-    def names(self, classes: Iterable | None) -> np.ndarray:
+    def names(self, classes: Iterable[Any] | None) -> np.ndarray:
         """Names of the hidden units or the outputs."""
         if self.output == "hidden":
             names = [f"hidden_{unit}" for unit in self.support.hidden_units]

@@ -1,4 +1,4 @@
-"""A failed call leaves an estimator as it was."""
+"""Restores an estimator after a failed call."""
 
 from __future__ import annotations
 

@@ -1,16 +1,19 @@
-"""From the user's data to tensors."""
+"""Selection of rows: merging, weights of zero and the validation split."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 
-def merge_equal_rows(X, y, sample_weight):
-    """Merge rows with equal features and targets; their weights add up.
+def merge_equal_rows(
+    X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Merge rows with equal features and targets, and add their weights.
 
-    With this a weight of two is the same as a row given twice, to the last bit, and the order of
-    the rows does not matter. It is applied to data that fit in one batch, where every step sees
-    all rows anyway.
+    A weight of two is then the same as a repeated row, to the last bit, and the order of the rows
+    does not matter. It is used for data that fit in one batch, where every step uses all rows.
 
     Parameters
     ----------
@@ -21,7 +24,7 @@ def merge_equal_rows(X, y, sample_weight):
     Returns
     -------
     X, y, sample_weight
-        The distinct rows in lexicographic order; the weights are None if they are all equal.
+        The distinct rows in lexicographic order; the weights are None if all are equal.
 
     Examples
     --------
@@ -37,8 +40,8 @@ def merge_equal_rows(X, y, sample_weight):
     return X[first], y[first], None if (weight == weight[0]).all() else weight
 
 
-def drop_zero_weights(X, y, sample_weight):
-    """Leave out samples of weight zero.
+def drop_zero_weights(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+    """Remove samples of weight zero.
 
     Raises
     ------
@@ -59,17 +62,23 @@ def drop_zero_weights(X, y, sample_weight):
     return X[positive], y[positive], sample_weight[positive]
 
 
-def split_indices(n_samples, fraction, rng, stratify=None):
+def split_indices(
+    n_samples: int,
+    fraction: float,
+    rng: np.random.RandomState,
+    stratify: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of training and validation samples.
 
     Parameters
     ----------
     n_samples : int
     fraction : float
-        Of the samples to hold out; at least one is.
+        Fraction of validation samples; there is at least one.
     rng : numpy.random.RandomState
     stratify : array of shape (n_samples,), default=None
-        Class indices. Each class gives its share as far as it has more than one sample.
+        Class indices. Each class has about the same fraction of validation samples, and at least
+        one training sample if possible.
     """
     n_valid = min(max(1, round(fraction * n_samples)), n_samples - 1)
     order = rng.permutation(n_samples)
@@ -80,6 +89,6 @@ def split_indices(n_samples, fraction, rng, stratify=None):
         for label in np.unique(shuffled):
             members = np.flatnonzero(shuffled == label)
             position[members] = (np.arange(len(members)) + 0.5) / len(members)
-            position[members[-1]] = 1.0  # a class keeps one sample for training
+            position[members[-1]] = 1.0  # one sample per class is the last choice
         order = order[np.argsort(position, kind="stable")]
     return np.sort(order[n_valid:]), np.sort(order[:n_valid])

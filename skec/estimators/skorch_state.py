@@ -1,21 +1,23 @@
 """skorch's net as an estimator that follows scikit-learn's rules.
 
-skorch keeps state in ``__init__`` and reads it in ``get_params``. Here ``__init__`` stores
-parameters alone; the state has class-level defaults and comes to life in ``initialize``.
+skorch keeps state in ``__init__`` and reads it in ``get_params``. Here ``__init__`` stores only
+parameters; the state has class-level defaults, and ``initialize`` creates it.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
+from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.history import History
 from skorch.utils import check_is_fitted, is_dataset, to_device, to_tensor
 from torch import Tensor, nn
 
@@ -28,21 +30,22 @@ from ..training import (
     supports_fused,
 )
 from ..utils import Samples, private
+from .attributes import EstimatorAttributes
 from .make_module import make_module
 from .phase import Phase
 from .prediction import outputs_in_blocks
 from .training_data import TrainingData
 
 
-class SkorchStateMixin:
-    """State of a skorch net that exists before ``initialize``, and parameters that are declared.
+class SkorchEstimator(EstimatorAttributes, NeuralNet):
+    """A skorch net whose parameters are those of its constructor.
 
-    Comes before skorch's class in the order of bases.
+    Its state has class-level defaults until ``initialize`` is called.
     """
 
-    history_ = None
+    history_: History | None = None
     initialized_ = False
-    _phase: Phase | None = None  # the phase that runs
+    _phase: Phase | None = None  # the running phase
     virtual_params_: ClassVar[dict] = {}
     prefixes_: ClassVar[list[str]] = [
         "module",
@@ -68,14 +71,14 @@ class SkorchStateMixin:
     _optimizers: ClassVar[list[str]] = ["optimizer"]
 
     __repr__ = BaseEstimator.__repr__
-    get_metadata_routing = BaseEstimator.get_metadata_routing
+    get_metadata_routing: Any = BaseEstimator.get_metadata_routing
 
     @property
     def _params_to_validate(self) -> set[str]:
         return {name for name in vars(self) if "__" in name and not name.startswith("_")}
 
-    def _store_parameters(self, parameters: dict) -> None:
-        """Store what ``__init__`` got, given its ``locals()``."""
+    def _store_parameters(self, parameters: dict[str, Any]) -> None:
+        """Store the arguments of ``__init__``, given its ``locals()``."""
         components = parameters.pop("component__params")
         declared = inspect.signature(type(self)).parameters
         unknown = [name for name in components if "__" not in name]
@@ -95,8 +98,8 @@ class SkorchStateMixin:
         ]
         return sorted(declared) + sorted(self._params_to_validate)
 
-    def set_params(self, **params):
-        """Set parameters; those of a fitted network's components take effect at once."""
+    def set_params(self, **params: Any):
+        """Set parameters; those of components take effect immediately in a fitted estimator."""
         plain = {name for name in params if "__" not in name and name != "lr"}
         unknown = plain - set(self._get_param_names())
         if unknown:
@@ -107,11 +110,11 @@ class SkorchStateMixin:
         for name in plain:
             setattr(self, name, params.pop(name))
             if name == "callbacks" and self.initialized_:
-                self._initialize_callbacks()
+                self._initialize_callbacks()  # as skorch's own set_params does
         return super().set_params(**params)
 
     @property
-    def _default_callbacks(self) -> list:
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
         return [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
@@ -119,28 +122,30 @@ class SkorchStateMixin:
             ("print_log", PrintLog()),
         ]
 
-    def notify(self, method_name: str, **callback_arguments) -> None:
-        """Call a method of the net and of each callback that has it."""
+    def notify(self, method_name: str, **callback_arguments: Any) -> None:
+        """Call a method of the estimator, and of each callback that has it."""
         getattr(self, method_name)(self, **callback_arguments)
         for _, callback in self.callbacks_:
             method = getattr(callback, method_name, None)
             if method is not None:
                 method(self, **callback_arguments)
 
-    def on_prune_begin(self, net, X=None, y=None, **kwargs) -> None:
-        """Called before the network is pruned; callbacks may have a method of this name."""
+    def on_prune_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Called before the network is pruned; callbacks may define a method of this name."""
 
-    def on_prune_end(self, net, X=None, y=None, result=None, **kwargs) -> None:
+    def on_prune_end(
+        self, net: Any, X: Any = None, y: Any = None, result: Any = None, **kwargs: Any
+    ) -> None:
         """Called after the network was pruned, with the :class:`skec.PruningResult`."""
 
-    def load_params(self, *args, **kwargs) -> None:
-        """Load weights and history, as skorch's method of this name.
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
+        """Load weights and history, as the method of skorch.
 
-        On a pruned network removed weights stay exactly zero, whatever the file says.
+        The removed weights of a pruned network stay exactly zero.
         """
         try:
             super().load_params(*args, **kwargs)
-        finally:  # of a file that does not fit, torch loads the layers that do
+        finally:  # torch loads the matching layers of a file before it raises for the others
             self._mask_loaded_weights()
 
     def _mask_loaded_weights(self) -> None:
@@ -150,17 +155,22 @@ class SkorchStateMixin:
             masked.apply()
             if revived and self._phase is None:
                 warnings.warn(
-                    f"{revived} weights of the file were left out: the present network was pruned "
-                    f"there, and removed weights stay zero. Load the file into a new estimator to "
-                    f"have them.",
+                    f"{revived} weights of the file were left out: they were removed from the "
+                    f"present network and stay zero. Load the file into a new estimator to use "
+                    f"them.",
                     UserWarning,
                     stacklevel=3,
                 )
         if hasattr(self, "n_parameters_"):
             self._count_parameters()
 
-    def check_data(self, X, y=None) -> None:
-        """Data are checked before anything starts."""
+    def check_data(self, X: Any, y: Any = None) -> None:
+        """Check nothing: the data were checked before skorch calls this method."""
+
+    def _count_parameters(self) -> None:
+        parameters = list(self.network_.parameters())
+        self.n_parameters_ = sum(parameter.numel() for parameter in parameters)
+        self.n_nonzero_parameters_ = sum(int(p.count_nonzero()) for p in parameters)
 
     def _masked_weights(self) -> MaskedWeights | None:
         masks = getattr(self, "masks_", None)
@@ -168,14 +178,14 @@ class SkorchStateMixin:
 
     # -- scikit-learn -------------------------------------------------------------------------
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         tags.target_tags.required = True
         return tags
 
-    def _sk_visual_block_(self):
-        """The box of the HTML representation; says what was pruned."""
+    def _sk_visual_block_(self) -> Any:
+        """The box of the HTML representation, with the sparsity of a fitted estimator."""
         name = type(self).__name__
         if hasattr(self, "sparsity_"):
             name += (
@@ -191,7 +201,7 @@ class SkorchStateMixin:
             msg=f"This {type(self).__name__} is not fitted; call fit before {method}.",
         )
 
-    def check_is_fitted(self, attributes=None, *args, **kwargs) -> None:
+    def check_is_fitted(self, attributes: Any = None, *args: Any, **kwargs: Any) -> None:
         """Raise ``sklearn.exceptions.NotFittedError`` unless there is a network."""
         if attributes is None:
             self._check_fitted("this method")
@@ -204,7 +214,7 @@ class SkorchStateMixin:
             self._seed_ = int(rng.randint(np.iinfo(np.int32).max))
 
     def _generator(self, purpose: str) -> torch.Generator:
-        """A source of random numbers for one purpose at this point of the history."""
+        """A random generator for one purpose; it depends on the length of the history."""
         history = 0 if self.history_ is None else len(self.history_)
         salt = sum(map(ord, purpose)) * 1_000_003 + history
         return torch.Generator().manual_seed(self._seed_ + salt)
@@ -217,7 +227,7 @@ class SkorchStateMixin:
         return getattr(self.module_, "_orig_mod", self.module_)
 
     def _set_network(self, module: nn.Module) -> None:
-        """Put a module in place of the network, with a new optimiser."""
+        """Replace the network, and create a new optimiser."""
         self.module_ = self.torch_compile(to_device(module, self.device), name="module")
         self.initialize_optimizer()
 
@@ -233,42 +243,42 @@ class SkorchStateMixin:
         self.module_ = make_module(self)
         return self
 
-    def get_params_for_optimizer(self, prefix, named_parameters):
-        """As in skorch; an optimiser with a fused kernel uses it unless told otherwise."""
+    def get_params_for_optimizer(self, prefix: str, named_parameters: Any) -> tuple[Any, Any]:
+        """As in skorch; an optimiser uses its fused kernel by default, if it has one."""
         args, kwargs = super().get_params_for_optimizer(prefix, named_parameters)
         if supports_fused(self.optimizer) and not {"fused", "foreach"} & set(kwargs):
             kwargs["fused"] = True
         return args, kwargs
 
-    # -- data, as skorch asks for them --------------------------------------------------------
+    # -- data, for skorch ---------------------------------------------------------------------
 
     @property
     def _data(self) -> TrainingData:
         return TrainingData(self)
 
-    def get_dataset(self, X, y=None, sample_weight=None):
-        """Return the data as a torch ``Dataset``; tensors unless ``dataset`` says otherwise."""
+    def get_dataset(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Return the data as a torch ``Dataset``: tensors, unless ``dataset`` is a class."""
         if is_dataset(X):
             return X
         if self.dataset != "auto":
             return super().get_dataset(X, y)
         return self._data.dataset(X, y, sample_weight)
 
-    def get_split_datasets(self, X, y=None, **fit_params):
-        """Return training and validation datasets, as skorch's method of this name."""
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
+        """Return training and validation datasets, as the method of skorch."""
         return self._data.split(self.get_dataset(X, y), y)
 
-    def get_iterator(self, dataset, training=False):
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return the batches of a dataset.
 
-        Data in memory are sliced (:class:`skec.training.TensorBatches`) unless
-        ``iterator_train`` or ``iterator_valid`` names another iterator.
+        Data in memory are sliced (:class:`skec.training.TensorBatches`), unless
+        ``iterator_train`` or ``iterator_valid`` is another iterator.
         """
         return self._data.batches(dataset, training)
 
     # -- outputs and losses -------------------------------------------------------------------
 
-    def infer(self, x, **fit_params):
+    def infer(self, x: Any, **fit_params: Any) -> Any:
         """Outputs of the network for a batch."""
         if isinstance(x, Mapping) and "sample_weight" in x:
             x = {name: value for name, value in x.items() if name != "sample_weight"}
@@ -278,13 +288,13 @@ class SkorchStateMixin:
             x = x.to(getattr(torch, self.dtype))
         return super().infer(x, **fit_params)
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
+    def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
         """Loss of a batch; targets are in the user's units."""
         weights = X.get("sample_weight") if isinstance(X, Mapping) else None
         y_true = self._network_targets(to_tensor(y_true, device=self.device))
         return self._loss(y_pred, y_true, weights)
 
-    def _loss(self, outputs, targets, weights):
+    def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Loss of a batch; targets are in the network's units."""
         return weighted_loss(self.criterion_, outputs, targets, weights)
 
@@ -295,8 +305,12 @@ class SkorchStateMixin:
             return loss_with_gradient(criterion)
         return loss_with_gradient(criterion, self._loss)
 
-    def forward_iter(self, X, training=False, device="cpu"):
-        """Yield the network's outputs batch by batch, as skorch's method of this name."""
+    def _nonlinearity(self) -> Callable[[Any], Any]:
+        """The function that ``predict_nonlinearity`` applies to the outputs of the network."""
+        return self._get_predict_nonlinearity()
+
+    def forward_iter(self, X: Any, training: bool = False, device: Any = "cpu") -> Iterator[Any]:
+        """Yield the network's outputs batch by batch, as the method of skorch."""
         self.check_is_fitted()
         if not is_dataset(X) and not isinstance(X, Mapping) and self.dataset == "auto":
             X = self._data.features(X)
@@ -310,20 +324,24 @@ class SkorchStateMixin:
         for output in outputs:
             yield to_device(output, device=device)
 
-    # -- training, as skorch calls it ---------------------------------------------------------
+    # -- training, for skorch -----------------------------------------------------------------
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Train or validate for one epoch, as skorch's method of this name."""
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
+        """Train or validate for one epoch, as the method of skorch."""
         if self._phase is None or not self._phase.record_epoch(iterator, training, prefix):
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
 
-    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs) -> None:
-        """Begin a row of the history and write the phase into it."""
+    def on_epoch_begin(
+        self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Begin a row of the history and record the phase in it."""
         super().on_epoch_begin(net, dataset_train, dataset_valid, **kwargs)
         self.history.record("phase", "dense" if self._phase is None else self._phase.name)
 
-    def _step_optimizer(self, step_fn) -> None:
-        """Step with the scheduled rate; masked weights stay at zero."""
+    def _step_optimizer(self, step_fn: Any) -> None:
+        """Take a step with the scheduled learning rate; removed weights stay zero."""
         if self._phase is not None:
             self._phase.rate.step()
         masked = self._masked_weights() if self._phase is None else self._phase.masked
@@ -333,7 +351,7 @@ class SkorchStateMixin:
         else:
             masked.stepping(lambda closure=None: step(closure))(step_fn)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("_phase", None)
         return state

@@ -1,4 +1,4 @@
-"""What files of weights hold beside the weights."""
+"""The scale of the targets in files of weights."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch import nn
 
 from .target_scale import TargetScale
 
-_KEY = "skec.targets"  # where a file has the scale; the dot keeps it off modules' names
+_KEY = "skec.targets"  # key of the scale in a file; no parameter has a name like this
 _MEAN, _SCALE = "y_mean_", "y_scale_"
 
 
 class ModuleWithScale:
-    """The network of a regressor, as far as files are concerned: its state has the scale of y.
+    """The network of a regressor with a state that includes the scale of y.
 
-    The scale is kept in the state's metadata beside the weights, where ``load_state_dict`` of a
-    module does not look, so the module alone can load the file too. Safetensors has no such place;
-    there the scale is one more pair of tensors.
+    The scale is in the metadata of the state. ``load_state_dict`` of a module ignores it there, so
+    the module can load the file too. A safetensors file holds only tensors; there the scale is
+    stored in two additional tensors.
 
     Parameters
     ----------
     module : torch.nn.Module
     estimator : PrunedMLPRegressor
     tensors_alone : bool
-        Whether the file holds nothing but tensors.
+        Whether the file can hold only tensors.
     """
 
     def __init__(self, module: nn.Module, estimator: Any, tensors_alone: bool):
@@ -59,16 +59,18 @@ class ModuleWithScale:
             if tensor is not None:
                 values[name] = tensor.tolist()
         self.module.load_state_dict(_with_metadata(state, metadata))
-        if values and self.estimator._phase is None:  # in training the targets are scaled already
+        if values and self.estimator._phase is None:  # in training, the targets set the scale
             mean, scale = (np.asarray(values[name], dtype=np.float64) for name in (_MEAN, _SCALE))
             self.estimator.target_scale_ = TargetScale(mean, scale)
 
 
 def _metadata(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The versions of modules that torch keeps in a state, which has no public name."""
+    """The metadata of a state, such as versions of modules; torch has no public name for it."""
     return getattr(state, "_metadata", {})
 
 
-def _with_metadata(state: OrderedDict[str, Any], metadata: Mapping[str, Any]) -> OrderedDict:
+def _with_metadata(
+    state: OrderedDict[str, Any], metadata: Mapping[str, Any]
+) -> OrderedDict[str, Any]:
     setattr(state, "_metadata", metadata)  # noqa: B010
     return state

@@ -16,8 +16,8 @@ _CONSTANT = 10 * np.finfo(np.float64).eps  # standard deviation over mean
 class TargetScale:
     """Mean and standard deviation of the targets.
 
-    ``StandardScaler`` cannot take its place: it gives a constant target the scale one, so that a
-    network would still learn it, and its sums overflow for targets near the largest floats.
+    ``StandardScaler`` cannot replace it: it gives a constant target the scale one, so that the
+    network would have to learn the constant, and its sums overflow for very large targets.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class TargetScale:
 
     @classmethod
     def none(cls, n_outputs: int = 1) -> TargetScale:
-        """The scale of targets that are left as they are."""
+        """The scale of targets that are not standardised: mean zero, standard deviation one."""
         return cls(np.zeros(n_outputs), np.ones(n_outputs))
 
     @classmethod
@@ -50,7 +50,7 @@ class TargetScale:
         Warns about constant targets.
         """
         unit = np.abs(y).max(axis=0)
-        unit = np.where(unit > 0, unit, 1.0)  # so that squares stay in the range of floats
+        unit = np.where(unit > 0, unit, 1.0)  # avoids overflow of squares
         mean = np.average(y / unit, axis=0, weights=sample_weight)
         variance = np.average((y / unit - mean) ** 2, axis=0, weights=sample_weight)
         scale = np.sqrt(variance)

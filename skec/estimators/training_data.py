@@ -1,4 +1,4 @@
-"""From the user's data to datasets and batches."""
+"""Checks of the user's data, datasets and batches."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .rows import drop_zero_weights, merge_equal_rows, split_indices
 
 PREDICTION_ROWS = 1024  # rows of one forward pass
 _FEW = 8  # samples for checks
-_HOLD_OUT_FROM = 100  # samples from which a tenth of them says something
+_HOLD_OUT_FROM = 100  # with fewer samples, a tenth of them is too small for validation
 
 
 @contextmanager
 def numbers_expected() -> Iterator[None]:
-    """Say what to do about strings in X."""
+    """Explain the error of scikit-learn for strings in X."""
     try:
         yield
     except ValueError as error:
@@ -38,9 +38,9 @@ def numbers_expected() -> Iterator[None]:
 
 
 class SkorchSamples(Samples, Dataset):
-    """Samples in which skorch's callbacks find ``X`` and ``y``."""
+    """Samples of the class that skorch's callbacks expect, with ``X`` and ``y``."""
 
-    def transform(self, X, y):
+    def transform(self, X: Any, y: Any) -> tuple[Any, Any]:
         return X, y
 
 
@@ -50,7 +50,7 @@ class TrainingData:
     Parameters
     ----------
     net : PrunedMLP
-        The estimator whose parameters say how.
+        The estimator; its parameters set the split and the batches.
     """
 
     def __init__(self, net: Any):
@@ -58,8 +58,10 @@ class TrainingData:
 
     # -- checks -------------------------------------------------------------------------------
 
-    def check(self, X, y, sample_weight=None, *, reset: bool, classes=None) -> tuple:
-        """Check the data of a call; the result is what ``get_dataset`` takes."""
+    def check(
+        self, X: Any, y: Any, sample_weight: Any = None, *, reset: bool, classes: Any = None
+    ) -> tuple[Any, ...]:
+        """Check the data of a call, and return the arguments of ``get_dataset``."""
         net = self.net
         if is_dataset(X):
             self._check_dataset(sample_weight)
@@ -68,8 +70,8 @@ class TrainingData:
             return (X,)
         if net.dataset != "auto" and (sample_weight is not None or self._has_class_weight()):
             raise ValueError(
-                "sample_weight and class_weight need dataset='auto'; your own Dataset class has "
-                "no place for them."
+                "sample_weight and class_weight need dataset='auto': your own Dataset class gets "
+                "X and y only. Set dataset='auto', or fit without weights."
             )
         with numbers_expected():
             X, y = validate_data(
@@ -98,8 +100,8 @@ class TrainingData:
     def _has_class_weight(self) -> bool:
         return getattr(self.net, "class_weight", None) is not None
 
-    def _check_dataset(self, sample_weight) -> None:
-        """Raise if weights come with a Dataset."""
+    def _check_dataset(self, sample_weight: Any) -> None:
+        """Raise if weights are given with a Dataset."""
         if sample_weight is not None:
             raise ValueError(
                 "sample_weight cannot be combined with a Dataset; let the Dataset return "
@@ -110,8 +112,8 @@ class TrainingData:
                 "class_weight cannot be combined with a Dataset; pass X and y as arrays."
             )
 
-    def features(self, X) -> Tensor:
-        """Check X as ``predict`` gets it, and return it in the network's dtype and device."""
+    def features(self, X: Any) -> Tensor:
+        """Check X for ``predict``, and return it in the network's dtype and on its device."""
         net = self.net
         with numbers_expected():
             X = validate_data(net, X, reset=False, dtype=[np.float64, np.float32])
@@ -119,7 +121,7 @@ class TrainingData:
 
     # -- datasets -----------------------------------------------------------------------------
 
-    def dataset(self, X, y=None, sample_weight=None) -> SkorchSamples:
+    def dataset(self, X: Any, y: Any = None, sample_weight: Any = None) -> SkorchSamples:
         """The data as tensors."""
         net = self.net
         if not isinstance(X, Tensor):
@@ -131,20 +133,20 @@ class TrainingData:
             sample_weight = torch.as_tensor(sample_weight).to(X)
         return SkorchSamples(X, y, sample_weight)
 
-    def in_network_units(self, dataset: Samples | None) -> Samples | None:
-        """Samples with targets as the loss takes them."""
-        if dataset is None or dataset.y is None:
+    def in_network_units(self, dataset: Samples) -> Samples:
+        """Samples with targets in the form that the loss takes."""
+        if dataset.y is None:
             return dataset
         return Samples(dataset.X, self.net._network_targets(dataset.y), dataset.sample_weight)
 
-    def calibration(self, dataset, n_samples: int | None, random_state) -> Samples:
+    def calibration(self, dataset: Any, n_samples: int | None, random_state: Any) -> Samples:
         """Some samples of a dataset, drawn at random, in the network's units."""
         if not isinstance(dataset, Samples):
             dataset = _gather(dataset, n_samples)
         return self.in_network_units(dataset).draw(n_samples, random_state)
 
     @staticmethod
-    def first_rows(dataset) -> Samples:
+    def first_rows(dataset: Any) -> Samples:
         """A few samples of a dataset, for checks."""
         if isinstance(dataset, Samples):
             return dataset.take(slice(_FEW))
@@ -152,39 +154,40 @@ class TrainingData:
 
     # -- parts and batches --------------------------------------------------------------------
 
-    def split(self, dataset, y=None) -> tuple:
-        """Training and validation datasets; the latter may be None."""
+    def split(self, dataset: Any, y: Any = None) -> tuple[Any, Any]:
+        """Training and validation datasets; the validation dataset may be None."""
         net = self.net
         if net.train_split is None or (net.train_split == "auto" and not self._holds_out(dataset)):
             return dataset, None
-        if y is None and isinstance(dataset, Samples):
+        if y is None and isinstance(dataset, Samples) and dataset.y is not None:
             y = dataset.y.cpu().numpy()
         if net.train_split != "auto":
             parts = net.train_split(dataset) if y is None else net.train_split(dataset, y)
-            return tuple(_as_tensors(part) for part in parts)
+            train, valid = parts
+            return _as_tensors(train), _as_tensors(valid)
         rng = np.random.RandomState(net._seed_)
         train, valid = split_indices(
             len(dataset), net.validation_fraction, rng, net._stratification(y)
         )
         if isinstance(dataset, Samples):
             return dataset.take(torch.from_numpy(train)), dataset.take(torch.from_numpy(valid))
-        return Subset(dataset, train), Subset(dataset, valid)
+        return Subset(dataset, train.tolist()), Subset(dataset, valid.tolist())
 
-    def _holds_out(self, dataset) -> bool:
+    def _holds_out(self, dataset: Any) -> bool:
         n_samples, early_stopping = len(dataset), self.net.early_stopping
         if early_stopping == "auto":
             return n_samples >= _HOLD_OUT_FROM
         return early_stopping and n_samples > 1
 
     def batch_size(self, n_samples: int) -> int:
-        """Samples of a step."""
+        """Number of samples per step."""
         batch_size = self.net.batch_size
         if batch_size == "auto":
             return int(np.clip(2 ** round(math.log2(max(n_samples, 1) / 32)), 32, 256))
         return n_samples if batch_size == -1 else batch_size
 
-    def batches(self, dataset, training: bool):
-        """The batches of a dataset: slices of tensors where that is possible."""
+    def batches(self, dataset: Any, training: bool) -> Any:
+        """The batches of a dataset: slices of tensors if it is in memory."""
         net, name = self.net, "iterator_train" if training else "iterator_valid"
         iterator, arguments = getattr(net, name), net.get_params_for(name)
         arguments.setdefault("batch_size", self.batch_size(len(dataset)))
@@ -207,8 +210,8 @@ class TrainingData:
         return DataLoader(dataset, **arguments)
 
 
-def _to_dtype(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A writable copy in a dtype; float64 numbers beyond float32 stay errors, not infinities."""
+def _to_dtype(X: Any, dtype: np.dtype) -> np.ndarray:
+    """A writable copy in a dtype; raises for numbers that are too large for it."""
     with np.errstate(over="ignore"):
         converted = np.array(X, dtype=dtype, order="C")
     if not np.isfinite(converted).all():
@@ -219,22 +222,27 @@ def _to_dtype(X: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return converted
 
 
-def _as_tensors(dataset):
-    """A subset of tensors as tensors."""
+def _as_tensors(dataset: Any) -> Any:
+    """A dataset; a subset of samples in memory becomes samples."""
     if isinstance(dataset, Subset) and isinstance(dataset.dataset, Samples):
         return dataset.dataset.take(torch.as_tensor(np.asarray(dataset.indices)))
     return dataset
 
 
-def _gather(dataset, n_samples: int | None) -> Samples:
+def _gather(dataset: Any, n_samples: int | None) -> Samples:
     """The first samples of any dataset as tensors."""
-    parts, taken = [], 0
+    features, targets, weights, taken = [], [], [], 0
     batch_size = 256 if n_samples is None else min(n_samples, 256)
     for x, y in DataLoader(dataset, batch_size=batch_size, generator=torch.Generator()):
-        weights = x.get("sample_weight") if isinstance(x, Mapping) else None
-        parts.append((x["X"] if isinstance(x, Mapping) else x, y, weights))
+        features.append(x["X"] if isinstance(x, Mapping) else x)
+        targets.append(y)
+        if isinstance(x, Mapping) and x.get("sample_weight") is not None:
+            weights.append(x["sample_weight"])
         taken += len(y)
         if n_samples is not None and taken >= n_samples:
             break
-    columns = zip(*parts, strict=True)
-    return Samples(*(None if c[0] is None else torch.cat(c)[:n_samples] for c in columns))
+    return Samples(
+        torch.cat(features)[:n_samples],
+        torch.cat(targets)[:n_samples],
+        torch.cat(weights)[:n_samples] if weights else None,
+    )

@@ -1,4 +1,4 @@
-"""Networks of other libraries."""
+"""Conversion from and to scikit-learn's networks and ``torch.nn.utils.prune``."""
 
 from .sklearn import from_sklearn, to_sklearn
 from .torch_prune import from_torch_prune, to_torch_prune

@@ -1,12 +1,12 @@
-"""From scikit-learn's multilayer perceptrons to the library's estimators, and back."""
+"""Conversion between scikit-learn's multilayer perceptrons and the library's estimators."""
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -16,11 +16,11 @@ from ..networks import MLP, LinearLayers, network_of, set_coefs
 
 
 def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | PrunedMLPClassifier:
-    """Make a fitted estimator of this library from one of scikit-learn's.
+    """Convert a fitted perceptron of scikit-learn to an estimator of this library.
 
-    It predicts the same, and can be pruned with ``prune(X)``, trained on with ``refit`` and
-    ``partial_fit``, and made compact. :class:`skec.ECPruner` prunes scikit-learn's estimator as it
-    is, without a conversion.
+    The result makes the same predictions. It can be pruned with ``prune(X)``, trained further with
+    ``refit`` and ``partial_fit``, and made smaller with ``compact``. :class:`skec.ECPruner` prunes
+    scikit-learn's estimator without a conversion.
 
     Parameters
     ----------
@@ -30,23 +30,23 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
     Returns
     -------
     PrunedMLPRegressor or PrunedMLPClassifier
-        With the same layers, activation, ``random_state`` and dtype; its other parameters have
-        their defaults. Targets are not standardised inside, ``normalize_y=False``. A classifier of
-        two classes has two outputs: zero, and the logit of the second class.
+        With the same layers, activation, ``random_state`` and dtype, and ``normalize_y=False``.
+        Its other parameters have their defaults. A classifier of two classes has two outputs:
+        zero, and the logit of the second class.
 
     Raises
     ------
     TypeError
-        If ``mlp`` is something else.
+        If ``mlp`` is not one of these estimators.
     sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If ``mlp`` is not fitted.
     ValueError
-        For ``loss="poisson"``, and for a classifier that predicts several labels at once or has
-        seen one class alone.
+        For ``loss="poisson"``, and for a classifier that predicts several labels per sample or was
+        fitted to a single class.
 
     See Also
     --------
-    to_sklearn : The way back.
+    to_sklearn : The conversion in the other direction.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
     """
     _check_mlp(mlp)
     _, *sizes = (len(coef) for coef in mlp.coefs_)
-    parameters = {
+    parameters: dict[str, Any] = {
         "hidden_layer_sizes": tuple(sizes),
         "activation": mlp.activation,
         "dtype": mlp.coefs_[0].dtype.name,
@@ -71,7 +71,7 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
         "feature_names_in": getattr(mlp, "feature_names_in_", None),
     }
     network = network_of(mlp)
-    if not is_classifier(mlp):
+    if isinstance(mlp, MLPRegressor):
         return PrunedMLPRegressor.from_network(network, normalize_y=False, **parameters)
     if mlp.n_outputs_ == 1:
         network = _with_two_outputs(network)
@@ -79,18 +79,17 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
 
 
 def _with_two_outputs(network: MLP) -> MLP:
-    """The same classifier with the logits zero and that of the second class."""
+    """A binary classifier with two logits: zero, and the logit of the second class."""
     state = network.state_dict()
     for name in ("output.weight", "output.bias"):
         state[name] = torch.cat([torch.zeros_like(state[name]), state[name]])
-    layers = list(network.children())
-    output = layers[-1]
-    network.output = nn.utils.skip_init(nn.Linear, output.in_features, 2, dtype=output.weight.dtype)
+    weight = state["output.weight"]
+    network.output = nn.utils.skip_init(nn.Linear, weight.shape[1], 2, dtype=weight.dtype)
     network.load_state_dict(state)
     return network
 
 
-def _check_mlp(mlp) -> None:
+def _check_mlp(mlp: object) -> None:
     if not isinstance(mlp, MLPRegressor | MLPClassifier):
         raise TypeError(
             f"mlp must be a fitted MLPRegressor or MLPClassifier of scikit-learn; got "
@@ -100,57 +99,62 @@ def _check_mlp(mlp) -> None:
     check_is_fitted(mlp)
     if mlp.out_activation_ == "exp":
         raise ValueError(
-            f"mlp has loss={mlp.loss!r}, whose outputs go through an exponential; "
-            f"PrunedMLPRegressor has none. Use loss='squared_error', or ECPruner(mlp), which "
-            f"prunes it as it is."
+            f"mlp has loss={mlp.loss!r}, which applies an exponential to the outputs; "
+            f"PrunedMLPRegressor does not support this. Use loss='squared_error', or prune mlp "
+            f"itself with ECPruner(mlp)."
         )
     if mlp.out_activation_ == "logistic" and mlp.n_outputs_ > 1:
         raise ValueError(
-            f"mlp predicts {mlp.n_outputs_} labels at once; PrunedMLPClassifier predicts one class "
-            f"for a sample. Use ECPruner(mlp), which prunes it as it is, or train one "
-            f"classifier for each label with sklearn.multioutput.MultiOutputClassifier."
+            f"mlp predicts {mlp.n_outputs_} labels per sample; PrunedMLPClassifier predicts one "
+            f"class per sample. Prune mlp itself with ECPruner(mlp), or train one classifier per "
+            f"label with sklearn.multioutput.MultiOutputClassifier."
         )
-    if is_classifier(mlp) and len(mlp.classes_) < 2:
+    if isinstance(mlp, MLPClassifier) and len(mlp.classes_) < 2:
         raise ValueError(
-            f"mlp knows one class, {mlp.classes_[0]!r}; PrunedMLPClassifier needs at least 2. Fit "
-            f"it to samples of more classes."
+            f"mlp was fitted to one class, {mlp.classes_[0]!r}; PrunedMLPClassifier needs at least "
+            f"2. Fit mlp to samples of at least 2 classes."
         )
 
 
-def to_sklearn(net) -> MLPRegressor | MLPClassifier:
-    """Make a fitted estimator of scikit-learn from one of this library.
+def to_sklearn(
+    net: PrunedMLPRegressor | PrunedMLPClassifier | ECPruner,
+) -> MLPRegressor | MLPClassifier:
+    """Convert a fitted estimator of this library to a perceptron of scikit-learn.
 
-    It predicts the same without torch, and can be trained on with ``partial_fit`` or, with
-    ``warm_start=True``, with ``fit``. scikit-learn knows no masks: removed weights are zeros until
-    it is trained. Call ``compact`` first to have smaller layers.
+    The result makes the same predictions without torch. It can be trained further with
+    ``partial_fit`` or, with ``warm_start=True``, with ``fit``. scikit-learn has no masks, so this
+    training also changes removed weights, which are zero before it. Call ``compact`` first to get
+    smaller layers.
 
     Parameters
     ----------
-    net : fitted PrunedMLPRegressor, PrunedMLPClassifier, or ECPruner around one
-        It is not changed. Batch normalisation and the scale of the targets become a part of the
-        weights, dropout goes, and columns that a compact network leaves out get weights of zero.
+    net : fitted PrunedMLPRegressor, PrunedMLPClassifier, or ECPruner
+        It is not changed. An ECPruner must contain a fitted MLPRegressor, MLPClassifier or one of
+        the other two estimators. Batch normalisation and the scale of the targets are folded into
+        the weights. Dropout is left out. Input columns that a compact network does not read get
+        weights of zero.
 
     Returns
     -------
     MLPRegressor or MLPClassifier
         With the same layers, activation and ``random_state``, and float64 weights; its other
-        parameters have their defaults. Of an :class:`skec.ECPruner` around one, a copy of its
-        ``estimator_``.
+        parameters have their defaults. For an :class:`skec.ECPruner` of an ``MLPRegressor`` or
+        ``MLPClassifier``, a copy of its ``estimator_``.
 
     Raises
     ------
     TypeError
-        If ``net`` is something else.
+        If ``net`` is not one of these estimators.
     sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If ``net`` is not fitted.
     ValueError
-        If scikit-learn has no such network: its activation is none of ``"relu"``, ``"tanh"``,
-        ``"logistic"`` and ``"identity"``, its layers do not simply follow each other, or its
-        predictions are made from the outputs in another way.
+        If scikit-learn cannot represent the network: its activation is not ``"relu"``, ``"tanh"``,
+        ``"logistic"`` or ``"identity"``, its layers do not form a sequence, or its predictions are
+        not the outputs or, for a classifier, their softmax.
 
     See Also
     --------
-    from_sklearn : The way back.
+    from_sklearn : The conversion in the other direction.
 
     Examples
     --------
@@ -162,35 +166,36 @@ def to_sklearn(net) -> MLPRegressor | MLPClassifier:
     >>> np.allclose(mlp.predict_proba(X), net.predict_proba(X), atol=1e-5)
     True
     """
+    estimator: Any = net
     if isinstance(net, ECPruner):
         check_is_fitted(net)
-        net = net.estimator_
-        if isinstance(net, MLPRegressor | MLPClassifier):
-            return copy.deepcopy(net)
-    if not isinstance(net, PrunedMLPRegressor | PrunedMLPClassifier):
+        estimator = net.estimator_
+        if isinstance(estimator, MLPRegressor | MLPClassifier):
+            return copy.deepcopy(estimator)
+    if not isinstance(estimator, PrunedMLPRegressor | PrunedMLPClassifier):
         raise TypeError(
-            f"net must be a fitted PrunedMLPRegressor or PrunedMLPClassifier, or an ECPruner "
-            f"around one; got {type(net).__name__}."
+            f"net must be a fitted PrunedMLPRegressor or PrunedMLPClassifier, or an ECPruner of "
+            f"one; got {type(estimator).__name__}."
         )
-    net.check_is_fitted()
-    layers = LinearLayers(net.network_)
-    _check_predictions(net, layers)
-    if is_classifier(net):
-        if len(net.classes_) == 2:
+    estimator.check_is_fitted()
+    layers = LinearLayers(estimator.network_)
+    _check_predictions(estimator, layers)
+    if isinstance(estimator, PrunedMLPClassifier):
+        classes = estimator.classes_
+        if len(classes) == 2:
             _subtract_first_logit(layers)
-        mlp = _untrained(MLPClassifier, layers, net.classes_[:1], classes=net.classes_)
+        mlp = _untrained(MLPClassifier, layers, classes[:1], classes=classes)
     else:
-        _fold_target_scale(layers, net.y_mean_, net.y_scale_)
+        _fold_target_scale(layers, estimator.y_mean_, estimator.y_scale_)
         n_outputs = len(layers.biases[-1])
         mlp = _untrained(MLPRegressor, layers, np.zeros(1 if n_outputs == 1 else (1, n_outputs)))
     set_coefs(mlp, layers)
-    mlp.random_state = copy.deepcopy(net.random_state)
-    _copy_feature_names(net, mlp)
+    _copy_attributes(estimator, mlp)
     return mlp
 
 
 def _check_predictions(net: PrunedMLPRegressor | PrunedMLPClassifier, layers: LinearLayers) -> None:
-    """Raise unless predictions are the outputs, or for a classifier a softmax of them."""
+    """Raise unless the predictions are the outputs, or for a classifier their softmax."""
     X = np.linspace(-1.0, 1.0, 3 * net.n_features_in_).reshape(3, -1)
     with torch.no_grad():
         outputs = net.network_(torch.tensor(X).to(next(net.network_.parameters()))).double()
@@ -202,31 +207,33 @@ def _check_predictions(net: PrunedMLPRegressor | PrunedMLPClassifier, layers: Li
         fits = not layers.softmax and np.allclose(net.predict(X), expected, rtol=1e-3)
     if not fits:
         raise ValueError(
-            f"scikit-learn's networks predict their outputs, and those of a classifier a softmax "
-            f"of them. This network does not, with criterion={net.criterion!r} and "
+            f"scikit-learn's regressors predict the outputs of the network, and its classifiers "
+            f"their softmax. The predictions of net differ, with criterion={net.criterion!r} and "
             f"predict_nonlinearity={net.predict_nonlinearity!r}. Use MSELoss or CrossEntropyLoss "
             f"and predict_nonlinearity='auto'."
         )
 
 
 def _subtract_first_logit(layers: LinearLayers) -> None:
-    """Make of the logits of two classes the one of the second class."""
+    """Replace the logits of two classes by their difference, the logit of the second class."""
     for values in (layers.weights, layers.biases):
         first, second = values[-1]
         values[-1] = (second - first)[None]
 
 
 def _fold_target_scale(layers: LinearLayers, mean: np.ndarray, scale: np.ndarray) -> None:
-    """Let the last layer give outputs in the units of the targets."""
-    mean, scale = torch.as_tensor(mean), torch.as_tensor(scale)
-    layers.weights[-1] = layers.weights[-1] * scale[:, None]
-    layers.biases[-1] = layers.biases[-1] * scale + mean
+    """Make the last layer return outputs in the units of the targets."""
+    factor = torch.as_tensor(scale)
+    layers.weights[-1] = layers.weights[-1] * factor[:, None]
+    layers.biases[-1] = layers.biases[-1] * factor + torch.as_tensor(mean)
 
 
-def _untrained(kind, layers: LinearLayers, y, **classes) -> MLPRegressor | MLPClassifier:
-    """An estimator of these sizes, in the state that scikit-learn gives it before the first step.
+def _untrained(
+    kind: type[Any], layers: LinearLayers, y: np.ndarray, **classes: np.ndarray
+) -> MLPRegressor | MLPClassifier:
+    """An estimator with layers of these sizes, as scikit-learn has it before the first step.
 
-    It takes one step on one sample, so that scikit-learn itself sets all that it needs.
+    It is fitted with one step on one sample, so that scikit-learn sets all its attributes.
     """
     mlp = kind(
         hidden_layer_sizes=tuple(len(bias) for bias in layers.biases[:-1]),
@@ -239,6 +246,8 @@ def _untrained(kind, layers: LinearLayers, y, **classes) -> MLPRegressor | MLPCl
     return mlp
 
 
-def _copy_feature_names(source, target) -> None:
+def _copy_attributes(source: Any, target: Any) -> None:
+    """Copy ``random_state`` and the feature names."""
+    target.random_state = copy.deepcopy(source.random_state)
     if hasattr(source, "feature_names_in_"):
         target.feature_names_in_ = source.feature_names_in_.copy()

@@ -1,35 +1,38 @@
-"""To and from the masks of ``torch.nn.utils.prune``."""
+# pyright: strict
+"""Conversion between masks and the pruned modules of ``torch.nn.utils.prune``."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune as torch_prune
-from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils import prune
 
 from ..networks import PRUNABLE, prunable_layers
 from ..pruning import PruningResult
+
+torch_prune: Any = prune  # its functions have no types
 
 
 def to_torch_prune(
     module: nn.Module | PruningResult, masks: Mapping[str, Tensor] | None = None
 ) -> nn.Module:
-    """Return a copy whose layers are pruned as ``torch.nn.utils.prune`` would have pruned them.
+    """Return a copy of a network with masks of ``torch.nn.utils.prune``.
 
-    A layer's weight becomes the product of the parameter ``weight_orig`` and the buffer
-    ``weight_mask``, taken anew before each forward pass. So removed weights stay zero in any
-    training, and torch's other pruning functions can go on from there.
+    The weight of a layer is replaced by the product of the parameter ``weight_orig`` and the buffer
+    ``weight_mask``, which is computed again before each forward pass. So removed weights stay zero
+    in any training, and the network can be pruned further with ``torch.nn.utils.prune``.
 
     Parameters
     ----------
     module : torch.nn.Module or PruningResult
-        It is not changed. A result of :func:`skec.prune` brings its masks.
+        It is not changed.
     masks : mapping of layer name to bool tensor in the shape of the layer's weight, default=None
-        True marks a kept weight. None takes the result's, and for a module the weights of its
-        linear layers and convolutions that are not zero.
+        True marks a kept weight. None takes the masks of the PruningResult. For a module, None
+        marks the nonzero weights of all linear layers and convolutions.
 
     Returns
     -------
@@ -37,8 +40,10 @@ def to_torch_prune(
 
     Raises
     ------
+    TypeError
+        If ``module`` is neither a module nor a PruningResult.
     ValueError
-        If a mask fits no layer, or the weight of a layer is no parameter of its own.
+        If a mask does not fit a layer, or the weight of a layer is shared or parametrized.
 
     Examples
     --------
@@ -61,7 +66,7 @@ def to_torch_prune(
         masks = {name: layer.weight.detach() != 0 for name, layer in layers.items()}
     checked = _checked(module, masks)
     pruned = _copy(module)
-    with torch.no_grad():  # the product is a leaf then, so that the result can be copied
+    with torch.no_grad():  # so that the product is a leaf and the result can be copied
         for name, mask in checked.items():
             torch_prune.custom_from_mask(pruned.get_submodule(name), "weight", mask)
     return pruned
@@ -70,9 +75,9 @@ def to_torch_prune(
 def from_torch_prune(module: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     """Return a copy without the masks of ``torch.nn.utils.prune``, and these masks.
 
-    Each parameter is ``weight_orig`` times ``weight_mask`` as they are now, whatever function of
-    torch pruned it and how often. Masked biases and other parameters become plain ones too, with
-    their zeros.
+    Each pruned parameter becomes a plain parameter with the value ``weight_orig * weight_mask``.
+    This includes pruned biases and other parameters. It does not matter how often and by which
+    functions of torch they were pruned.
 
     Parameters
     ----------
@@ -82,9 +87,14 @@ def from_torch_prune(module: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     Returns
     -------
     module : torch.nn.Module
-        The same function, with parameters and names as before any pruning.
+        The same function, with the parameter names from before the pruning.
     masks : dict of layer name to bool tensor in the shape of the layer's weight
-        Of the linear layers and convolutions whose weight was masked; True marks a kept weight.
+        For each linear layer and convolution with a pruned weight; True marks a kept weight.
+
+    Raises
+    ------
+    TypeError
+        If ``module`` is not a module.
 
     Examples
     --------
@@ -95,69 +105,83 @@ def from_torch_prune(module: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     (['0.weight', '0.bias'], 2)
     """
     _check_is_module(module)
-    plain, masks = _copy(module), {}
-    for name, child in plain.named_modules():
-        masked = [hook._tensor_name for hook in _methods(child)]
-        if isinstance(child, PRUNABLE) and "weight" in masked:
-            masks[name] = child.weight_mask.bool()
-        for parameter in masked:
+    plain = _copy(module)
+    masks: dict[str, Tensor] = {}
+    for name, child in _modules(plain).items():
+        pruned = _pruned_parameters(child)
+        if isinstance(child, PRUNABLE) and "weight" in pruned:
+            masks[name] = child.get_buffer("weight_mask").bool()
+        for parameter in pruned:
             _make_plain(child, parameter)
-        if masked:
+        if pruned:
             _restore_order(child)
     return plain, masks
 
 
-def _methods(child: nn.Module) -> list[BasePruningMethod]:
-    """What torch's pruning has put before a module's forward pass, one for each parameter."""
-    hooks = child._forward_pre_hooks.values()
-    return [hook for hook in hooks if isinstance(hook, BasePruningMethod)]
+def _modules(module: nn.Module) -> dict[str, nn.Module]:
+    """All modules of a network by name."""
+    return dict(cast(Iterable[tuple[str, nn.Module]], module.named_modules()))
+
+
+def _pruned_parameters(child: nn.Module) -> list[str]:
+    """Names of a module's own parameters that ``torch.nn.utils.prune`` has pruned."""
+    if not torch_prune.is_pruned(child):
+        return []
+    originals = {name for name, _ in child.named_parameters(recurse=False, remove_duplicate=False)}
+    buffers = child.named_buffers(recurse=False, remove_duplicate=False)
+    names = [name.removesuffix("_mask") for name, _ in buffers if name.endswith("_mask")]
+    return [name for name in names if f"{name}_orig" in originals]
 
 
 def _make_plain(child: nn.Module, name: str) -> None:
-    original = child._parameters[f"{name}_orig"]
-    child._parameters[f"{name}_orig"] = nn.Parameter(  # another layer may have the original too
-        original.detach().clone(), requires_grad=original.requires_grad
-    )
+    """Replace a pruned parameter by a plain one with the same value."""
+    original = child.get_parameter(f"{name}_orig")
+    own = nn.Parameter(original.detach().clone(), requires_grad=original.requires_grad)
+    child.register_parameter(f"{name}_orig", own)  # another layer may share the original
     torch_prune.remove(child, name)
 
 
 def _restore_order(child: nn.Module) -> None:
-    """A weight comes before its bias; a masked one has become the last."""
-    if set(child._parameters) == {"weight", "bias"}:
-        child._parameters["bias"] = child._parameters.pop("bias")
+    """Move the bias behind the weight, which became the last parameter."""
+    names = {name for name, _ in child.named_parameters(recurse=False)}  # without a bias of None
+    bias = getattr(child, "bias", ...)
+    if names | {"bias"} == {"weight", "bias"} and isinstance(bias, nn.Parameter | None):
+        del child.bias
+        child.register_parameter("bias", bias)
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    """A copy, also of a module with masked weights, which torch itself refuses to copy."""
-    computed = {}
+    """A copy; also of a pruned module, for which ``copy.deepcopy`` alone may fail."""
+    computed: dict[int, Tensor] = {}  # copies of the products of parameters and masks, by id
     for child in module.modules():
-        for hook in _methods(child):
-            value = getattr(child, hook._tensor_name)
+        for name in _pruned_parameters(child):
+            value = getattr(child, name)
             computed[id(value)] = value.detach().clone()
     return copy.deepcopy(module, computed)
 
 
 def _checked(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Masks where their layers are, or raise if one fits none."""
-    known = {name: child for name, child in module.named_modules() if isinstance(child, PRUNABLE)}
-    checked = {}
+    """The masks on the devices of their layers; raise if a mask does not fit."""
+    known = {name: child for name, child in _modules(module).items() if isinstance(child, PRUNABLE)}
+    checked: dict[str, Tensor] = {}
     for name, given in masks.items():
         mask, weight = torch.as_tensor(given), getattr(known.get(name), "weight", None)
         if weight is None or mask.shape != weight.shape or mask.dtype != torch.bool:
             shapes = {name: tuple(layer.weight.shape) for name, layer in known.items()}
             raise ValueError(
-                f"masks[{name!r}] must be a bool tensor in the shape of its layer's weight; got "
-                f"{mask.dtype} of shape {tuple(mask.shape)}, and the layers are {shapes}."
+                f"masks[{name!r}] must be a bool tensor in the shape of the layer's weight; got "
+                f"{mask.dtype} of shape {tuple(mask.shape)}. The names and shapes of the layers "
+                f"are {shapes}."
             )
         checked[name] = mask.to(weight.device)
     if checked:
-        prunable_layers(module, list(checked))  # their weights are parameters of their own
+        prunable_layers(module, list(checked))  # raises if a weight is shared or parametrized
     return checked
 
 
-def _check_is_module(module) -> None:
+def _check_is_module(module: object) -> None:
     if not isinstance(module, nn.Module):
         raise TypeError(
-            f"module must be a torch.nn.Module; got {type(module).__name__}. Of a skorch net, "
-            f"pass its module_."
+            f"module must be a torch.nn.Module; got {type(module).__name__}. For a skorch net, "
+            f"pass net.module_."
         )

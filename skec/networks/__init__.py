@@ -1,4 +1,4 @@
-"""A torch module seen as layers that can be pruned."""
+"""Prunable layers of torch modules: their order, inputs, outputs, losses and compaction."""
 
 from .chain import POOLING, HiddenLayer, NotAChain, alive_units, chain_of_layers, hidden_layers
 from .compaction import compact, feature_mask

@@ -1,4 +1,4 @@
-"""How the layers of a network follow each other, and which units matter."""
+"""The order of the layers of a sequential network, and the units that affect its outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .layers import PRUNABLE
+from .layers import PRUNABLE, PrunableLayer
 from .mlp import InputColumns
 
 _UNIT_BY_UNIT = (
@@ -20,7 +20,6 @@ _UNIT_BY_UNIT = (
     nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold,
 )  # fmt: skip
 
-
 POOLING = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.LPPool1d, nn.LPPool2d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
@@ -28,24 +27,25 @@ POOLING = (
 
 
 class NotAChain(ValueError):
-    """The layers of a network do not simply follow each other."""
+    """A network is not a sequence of layers in which each reads only the previous one."""
 
 
 @dataclass(frozen=True)
 class HiddenLayer:
-    """A linear layer or convolution whose units are read by exactly one other.
+    """A linear layer or convolution whose units are read by exactly one other layer.
 
     Attributes
     ----------
     name : str
-        The layer whose units, or filters, these are.
+        The layer that computes the units, or filters.
     between : tuple of str
-        The modules that each unit passes on its own: normalisation, activation, pooling, dropout.
+        The modules between the two layers, which act on each unit separately: normalisation,
+        activation, pooling, dropout.
     next_name : str
-        The layer that reads them.
+        The layer that reads the units.
     block : int, default=1
-        Number of weights with which a unit of the next layer reads each of them: the positions of
-        a convolution's kernel, or those of a map that was flattened. They follow each other.
+        Number of consecutive weights with which a unit of the next layer reads each unit: the
+        positions of a convolution's kernel, or those of a flattened map.
     """
 
     name: str
@@ -55,19 +55,19 @@ class HiddenLayer:
 
 
 def hidden_layers(module: nn.Module) -> dict[str, HiddenLayer]:
-    """The hidden layers of a network by name, in their order.
+    """The hidden layers of a network by name, in the order in which they run.
 
     Parameters
     ----------
     module : torch.nn.Module
         A ``torch.nn.Sequential``, nested or not, of linear layers, convolutions and modules that
-        act on each unit by itself, with a ``Flatten`` between the last convolution and the first
+        act on each unit separately, with a ``Flatten`` between the last convolution and the first
         linear layer.
 
     Raises
     ------
     NotAChain
-        A ``ValueError``, if the network is something else.
+        A ``ValueError``, if the network has another structure.
 
     Examples
     --------
@@ -76,24 +76,30 @@ def hidden_layers(module: nn.Module) -> dict[str, HiddenLayer]:
     {'0': HiddenLayer(name='0', between=('1',), next_name='2', block=1)}
     """
     parts = list(_parts_in_order(module))
-    layers = [i for i, (_, part) in enumerate(parts) if isinstance(part, PRUNABLE)]
+    layers = {i: part for i, (_, part) in enumerate(parts) if isinstance(part, PRUNABLE)}
     first, last = min(layers, default=len(parts)), max(layers, default=-1)
     for i, (name, part) in enumerate(parts):
         _check_part(name, part, before=i < first, after=i > last)
-    _check_owners(parts)
-    return {parts[i][0]: _hidden_layer(parts[i : j + 1]) for i, j in pairwise(layers)}
+    _check_reuse(parts)
+    return {
+        parts[i][0]: _hidden_layer(layers[i], layers[j], parts[i : j + 1])
+        for i, j in pairwise(layers)
+    }
 
 
-def _hidden_layer(parts: list[tuple[str, nn.Module]]) -> HiddenLayer:
-    """The hidden layer that the first of some modules is, if the last one reads it."""
-    (name, layer), *between, (next_name, reader) = parts
+def _hidden_layer(
+    layer: PrunableLayer, reader: PrunableLayer, parts: list[tuple[str, nn.Module]]
+) -> HiddenLayer:
+    """Describe a layer and the next one; ``parts`` are all modules from the one to the other."""
+    (name, _), *between, (next_name, _) = parts
     of_maps, flattened = not isinstance(layer, nn.Linear), False
     for part_name, part in between:
         flattened |= isinstance(part, nn.Flatten)
-        # flattened maps have several entries for each unit, and only maps can be pooled
+        # only maps can be pooled, and a flattened map has several entries per unit
         mixes = isinstance(part, POOLING) and not (of_maps and not flattened)
         if mixes or (of_maps and flattened and _has_entries(part)):
-            raise _no_chain(f"module {part_name!r}, a {type(part).__name__}, does not")
+            kind = type(part).__name__
+            raise _no_chain(f"module {part_name!r}, a {kind}, does not act on each unit separately")
     reads_maps = not isinstance(reader, nn.Linear)
     n_units, n_in = len(layer.weight), reader.weight[0].numel()
     fits = n_in % n_units == 0 if of_maps else n_in == n_units
@@ -106,13 +112,13 @@ def _hidden_layer(parts: list[tuple[str, nn.Module]]) -> HiddenLayer:
 
 
 def _has_entries(part: nn.Module) -> bool:
-    """Whether a module has a number for each entry of its inputs."""
+    """Whether a module has parameters or buffers for each entry of its inputs."""
     return any(values.numel() > 1 for values in part.state_dict().values())
 
 
 def _parts_in_order(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules that nested sequential modules run, with their names."""
-    opaque: str | None = None  # the name of a module whose children are not looked at
+    opaque: str | None = None  # name of the last module that is not a Sequential
     for name, part in module.named_modules(remove_duplicate=False):
         if opaque is not None and (not opaque or name.startswith(f"{opaque}.")):
             continue
@@ -124,7 +130,7 @@ def _parts_in_order(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _check_part(name: str, part: nn.Module, before: bool, after: bool) -> None:
-    """Raise unless a module may stand where it stands: before the first layer, after the last."""
+    """Raise unless a module is allowed: ``before`` the first layer, ``after`` the last one."""
     flattens = isinstance(part, nn.Flatten) and part.start_dim == 1 and part.end_dim == -1
     if not (
         isinstance(part, (*PRUNABLE, *_UNIT_BY_UNIT, *POOLING))
@@ -134,13 +140,13 @@ def _check_part(name: str, part: nn.Module, before: bool, after: bool) -> None:
     ):
         kind = type(part).__name__
         what = f"module {name!r}, a {kind}," if name else f"this {kind}"
-        raise _no_chain(f"{what} is neither a Sequential nor known to do that")
+        raise _no_chain(f"{what} is neither a Sequential nor a module supported in this place")
     if getattr(part, "groups", 1) > 1:
-        raise _no_chain(f"{name!r} is a convolution in groups, which reads some units alone")
+        raise _no_chain(f"{name!r} is a convolution in groups, whose filters read only some units")
 
 
-def _check_owners(parts: list[tuple[str, nn.Module]]) -> None:
-    """Raise if a module that has something for each unit runs twice."""
+def _check_reuse(parts: list[tuple[str, nn.Module]]) -> None:
+    """Raise if a module with parameters or buffers runs twice."""
     names: dict[int, str] = {}
     for name, part in parts:
         if part.state_dict() and names.setdefault(id(part), name) != name:
@@ -149,17 +155,17 @@ def _check_owners(parts: list[tuple[str, nn.Module]]) -> None:
 
 def _no_chain(reason: str) -> NotAChain:
     return NotAChain(
-        f"The layers must follow each other in torch.nn.Sequential, with modules between them that "
-        f"act on each unit by itself (activations, dropout, batch normalisation, pooling of maps); "
-        f"{reason}."
+        f"The layers must follow each other in torch.nn.Sequential, and the modules between them "
+        f"must act on each unit separately (activations, dropout, batch normalisation, pooling of "
+        f"maps); {reason}."
     )
 
 
 def chain_of_layers(module: nn.Module, layers: Mapping[str, nn.Module]) -> bool:
-    """Whether the layers follow each other, each reading all units of the one before.
+    """Whether the layers form a sequence, each reading all units of the previous one.
 
-    True for nested ``torch.nn.Sequential`` modules in which nothing between two of the layers
-    mixes units, and in which all linear layers are among ``layers``.
+    True for nested ``torch.nn.Sequential`` modules in which no module between two layers mixes
+    units, if ``layers`` holds all linear layers and convolutions.
     """
     try:
         hidden_layers(module)
@@ -170,16 +176,16 @@ def chain_of_layers(module: nn.Module, layers: Mapping[str, nn.Module]) -> bool:
 
 
 def alive_units(masks: Mapping[str, Tensor], chain: bool) -> dict[str, Tensor]:
-    """Return for each layer which of its units matter.
+    """Return for each layer which of its units can affect the outputs.
 
     Parameters
     ----------
     masks : mapping of layer name to bool tensor of shape (n_out, n_in)
-        Or in the shape of a convolution's weight. In the order of the layers.
+        Or of the shape of a convolution's weight. In the order of the layers.
     chain : bool
-        Whether the layers follow each other (see :func:`chain_of_layers`). If so, a unit is alive
-        if a path of kept weights leads from an input through it to an output; if not, if it has a
-        kept incoming weight.
+        Whether the layers form a sequence (see :func:`chain_of_layers`). If True, a unit is alive
+        if a path of kept weights leads from an input through it to an output. If False, a unit is
+        alive if it has a kept incoming weight.
 
     Returns
     -------
@@ -199,7 +205,7 @@ def alive_units(masks: Mapping[str, Tensor], chain: bool) -> dict[str, Tensor]:
     inputs = torch.ones_like(masks[names[0]][0].flatten())
     masks = dict(masks)
     for name in names:  # reached from an input
-        # one column for each unit of the layer before
+        # one column for each unit of the previous layer
         masks[name] = masks[name].reshape(len(masks[name]), len(inputs), -1).any(2)
         inputs = (masks[name] & inputs).any(1)
         alive[name] = inputs

@@ -1,54 +1,58 @@
-"""The same function as a smaller network."""
+"""Compaction: a smaller network that computes the same function."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .chain import POOLING, HiddenLayer, NotAChain, hidden_layers
-from .layers import PRUNABLE, prunable_layers
+from .layers import PRUNABLE, PrunableLayer, layer_of, prunable_layers
 from .mlp import InputColumns
 from .patches import padding_of
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 def compact(
-    module: nn.Module, masks: Mapping[str, Tensor] | None = None
-) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Leave out what does not matter: the same function in evaluation mode as a smaller network.
+    module: Network, masks: Mapping[str, Tensor] | None = None
+) -> tuple[Network, dict[str, Tensor]]:
+    """Return a smaller network that computes the same function in evaluation mode.
 
-    A unit without a kept incoming weight is a constant, ``activation(bias)``; the next layer's
-    bias takes it in. A unit without a kept outgoing weight goes. Columns of the input that nobody
-    reads are left out by a :class:`skec.networks.InputColumns` before the first layer, so the
-    network
-    still takes all of them. One unit of each layer, and one column, always stay. Of a convolution
-    the units are the filters and the columns the channels; a constant stays where zero padding
-    makes it vary at the border.
+    A unit without a kept incoming weight has a constant output, ``activation(bias)``. It is removed
+    and its constant is added to the bias of the next layer. A unit without a kept outgoing weight
+    is removed. Input columns that no unit reads are removed by a
+    :class:`skec.networks.InputColumns` before the first layer, so the network still accepts all
+    columns. At least one unit of each layer and one column are kept. In a convolution, the units
+    are the filters and the columns are the channels. A constant filter is kept if zero padding, of
+    pooling or of the next layer, makes its map vary at the border.
 
     Parameters
     ----------
     module : torch.nn.Module
         A ``torch.nn.Sequential``, nested or not, of linear layers, convolutions and modules that
-        act on each unit by itself, such as activations, pooling, dropout and batch normalisation.
-        It is not changed.
+        act on each unit separately, such as activations, pooling, dropout and batch
+        normalisation. It is not changed.
     masks : mapping of layer name to bool tensor of shape (n_out, n_in), default=None
-        True marks a kept weight; by default, and in layers that it does not name, one that is not
-        zero.
+        True marks a kept weight. In layers without a mask, the non-zero weights are kept.
 
     Returns
     -------
     module : torch.nn.Module
-        Of the same class, with the same names.
+        Of the same class, with the same names of layers.
     masks : dict of layer name to bool tensor
-        Those of the layers that were named, of the smaller layers.
+        The given masks, cut to the shapes of the smaller layers.
 
     Raises
     ------
     ValueError
         If the network is not such a sequence, or a mask does not fit.
+    TypeError
+        If ``module`` is not a ``torch.nn.Module``.
 
     Examples
     --------
@@ -67,8 +71,8 @@ def compact(
     """
     if not isinstance(module, nn.Module):
         raise TypeError(
-            f"module must be a torch.nn.Module; got {type(module).__name__}. Results of skec.prune "
-            f"and estimators have a method compact() of their own."
+            f"module must be a torch.nn.Module; got {type(module).__name__}. For a result of "
+            f"skec.prune or an estimator, call its method compact()."
         )
     try:
         hidden = list(hidden_layers(module).values())
@@ -77,7 +81,7 @@ def compact(
     smaller = copy.deepcopy(module)
     layers = prunable_layers(smaller)
     given = {} if masks is None else masks
-    kept = _kept_weights(layers, given)  # as matrices, like the weights of HiddenLayer
+    kept = _kept_weights(layers, given)  # of shape (n_out, n_in), also for convolutions
     for layer in hidden:
         _fold_constants(smaller, layer, kept)
     units = {name: torch.ones_like(mask[:, 0]) for name, mask in kept.items()}
@@ -85,32 +89,34 @@ def compact(
         weights_out = kept[layer.next_name][units[layer.next_name]]
         read = weights_out.unflatten(1, (-1, layer.block)).any(2).any(0)
         units[layer.name] = _at_least_one(read)
-        _forget(layers[layer.name], kept[layer.name], units[layer.name] & ~read)  # a placeholder
+        # a unit that is kept only because a layer needs one gets no incoming weights
+        _remove_weights(layers[layer.name], kept[layer.name], units[layer.name] & ~read)
     first = hidden[0].name if hidden else next(iter(layers))
     n_columns = layers[first].weight.shape[1]
     columns = kept[first][units[first]].unflatten(1, (n_columns, -1)).any(2).any(0)
-    columns = _take_columns(smaller, first, _at_least_one(columns))
+    columns = _select_columns(smaller, first, _at_least_one(columns))
     for layer in hidden:
         for name in layer.between:
-            _cut(smaller.get_submodule(name), units[layer.name])
+            _select_units(smaller.get_submodule(name), units[layer.name])
     read = {first: columns} | {layer.next_name: units[layer.name] for layer in hidden}
-    left = {}
+    smaller_masks = {}
     for name, part in layers.items():
         shape = (int(units[name].sum()), -1, *part.weight.shape[2:])
         inputs = read[name].repeat_interleave(kept[name].shape[1] // len(read[name]))
-        left[name] = kept[name][units[name]][:, inputs].reshape(shape)
-        _cut_layer(part, units[name], inputs, shape)
-    return smaller, {name: left[name] for name in given}
+        smaller_masks[name] = kept[name][units[name]][:, inputs].reshape(shape)
+        _select_weights(part, units[name], inputs, shape)
+    return smaller, {name: smaller_masks[name] for name in given}
 
 
 def feature_mask(module: nn.Module, n_features: int | None = None) -> Tensor:
-    """Which columns of the input a network takes in.
+    """Which input columns a network reads.
 
     Parameters
     ----------
     module : torch.nn.Module
     n_features : int, default=None
-        Number of columns; by default what the first layer reads.
+        Number of columns of a network without :class:`skec.networks.InputColumns`; by default
+        the number of inputs of its first layer.
 
     Returns
     -------
@@ -125,7 +131,8 @@ def feature_mask(module: nn.Module, n_features: int | None = None) -> Tensor:
     if not masks:
         if n_features is None:
             first = next(part for part in module.modules() if isinstance(part, PRUNABLE))
-            n_features = getattr(first, "in_channels", first.weight.shape[1])
+            linear = isinstance(first, nn.Linear)
+            n_features = first.weight.shape[1] if linear else first.in_channels
         return torch.ones(n_features, dtype=torch.bool)
     mask, *further = masks
     for inner in further:
@@ -135,16 +142,16 @@ def feature_mask(module: nn.Module, n_features: int | None = None) -> Tensor:
 
 @torch.no_grad()
 def _kept_weights(
-    layers: Mapping[str, nn.Module], masks: Mapping[str, Tensor]
+    layers: Mapping[str, PrunableLayer], masks: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """A mask for each layer; weights that are not kept are set to zero."""
+    """A flattened mask for each layer; removed weights are set to zero."""
     masks = {name: torch.as_tensor(mask) for name, mask in masks.items()}
     for name, mask in masks.items():
         if name not in layers or mask.shape != layers[name].weight.shape:
-            shapes = {name: tuple(layer.weight.shape) for name, layer in layers.items()}
+            shapes = {key: tuple(layer.weight.shape) for key, layer in layers.items()}
             raise ValueError(
-                f"masks[{name!r}] of shape {tuple(mask.shape)} fits no layer. The layers are "
-                f"{shapes}."
+                f"masks[{name!r}] of shape {tuple(mask.shape)} fits no layer. The shapes "
+                f"of the layers' weights are {shapes}."
             )
     kept = {}
     for name, layer in layers.items():
@@ -158,8 +165,8 @@ def _kept_weights(
 
 @torch.no_grad()
 def _fold_constants(module: nn.Module, hidden: HiddenLayer, kept: dict[str, Tensor]) -> None:
-    """Let the next layer's bias take in the units that have no incoming weight."""
-    layer, reader = (module.get_submodule(name) for name in (hidden.name, hidden.next_name))
+    """Add the constants of units without incoming weights to the bias of the next layer."""
+    layer, reader = (layer_of(module, name) for name in (hidden.name, hidden.next_name))
     between = [module.get_submodule(name) for name in hidden.between]
     values, everywhere = _constant_values(layer, between)
     constant = ~kept[hidden.name].any(1) & everywhere
@@ -172,23 +179,24 @@ def _fold_constants(module: nn.Module, hidden: HiddenLayer, kept: dict[str, Tens
         reader.bias.copy_(reader.bias.double() + shift)
     elif shift.any():
         reader.bias = nn.Parameter(shift.to(reader.weight), reader.weight.requires_grad)
-    _forget(reader, kept[hidden.next_name], (slice(None), columns))
+    _remove_weights(reader, kept[hidden.next_name], (slice(None), columns))
 
 
-def _constant_values(layer: nn.Module, between: list[nn.Module]) -> tuple[Tensor, Tensor]:
-    """What each unit sends on if it reads nothing, and whether it does at all positions.
+def _constant_values(layer: PrunableLayer, between: list[nn.Module]) -> tuple[Tensor, Tensor]:
+    """The outputs of units without incoming weights, and whether they are equal everywhere.
 
     Returns
     -------
     values : float64 tensor of shape (n_units,)
     everywhere : bool tensor of shape (n_units,)
+        Whether pooling leaves the value the same at all positions of a map.
     """
     values = torch.zeros(len(layer.weight), dtype=torch.float64, device=layer.weight.device)
     if layer.bias is not None:
         values += layer.bias
     everywhere = torch.ones_like(values, dtype=torch.bool)
     n_dimensions = 1 if isinstance(layer, nn.Linear) else layer.weight.ndim - 1
-    # two equal samples, for a normalisation over the batch
+    # two equal samples, for batch normalisation without running statistics
     values = values.reshape(1, -1, *[1] * (n_dimensions - 1)).repeat(2, *[1] * n_dimensions)
     for part in between:
         if isinstance(part, POOLING):
@@ -199,23 +207,25 @@ def _constant_values(layer: nn.Module, between: list[nn.Module]) -> tuple[Tensor
 
 
 def _keeps_constants(pooling: nn.Module) -> bool:
-    """Whether pooling makes of a constant map the same constant."""
+    """Whether pooling a constant map gives the same constant."""
     if isinstance(pooling, nn.AvgPool1d | nn.AvgPool2d):
         counts_padding = np.any(pooling.padding) and pooling.count_include_pad
         return not counts_padding and getattr(pooling, "divisor_override", None) is None
     return not isinstance(pooling, nn.LPPool1d | nn.LPPool2d)
 
 
-def _pads_with_zeros(reader: nn.Module) -> bool:
-    """Whether a layer sees something else than a constant at the border of a constant map."""
+def _pads_with_zeros(reader: PrunableLayer) -> bool:
+    """Whether a layer pads its input maps with zeros."""
     if isinstance(reader, nn.Linear) or reader.padding_mode != "zeros":
         return False
     return any(padding_of(reader))
 
 
 @torch.no_grad()
-def _forget(layer: nn.Module, kept: Tensor, where) -> None:
-    """Remove weights."""
+def _remove_weights(
+    layer: PrunableLayer, kept: Tensor, where: Tensor | tuple[slice, Tensor]
+) -> None:
+    """Set weights to zero and mark them as removed."""
     kept[where] = False
     removed = torch.zeros_like(kept)
     removed[where] = True
@@ -223,14 +233,14 @@ def _forget(layer: nn.Module, kept: Tensor, where) -> None:
 
 
 def _at_least_one(chosen: Tensor) -> Tensor:
-    """The chosen ones, or the first if there are none."""
+    """The chosen entries, or the first one if none is chosen."""
     chosen = chosen.clone()
     chosen[0] |= ~chosen.any()
     return chosen
 
 
-def _cut(part: nn.Module, units: Tensor) -> None:
-    """Leave units out of a module that acts on each by itself."""
+def _select_units(part: nn.Module, units: Tensor) -> None:
+    """Keep only some units in a module that acts on each unit separately."""
     for name in ("weight", "bias", "running_mean", "running_var"):
         values = getattr(part, name, None)
         if values is not None and len(values) == len(units):
@@ -240,8 +250,10 @@ def _cut(part: nn.Module, units: Tensor) -> None:
             setattr(part, name, int(units.sum()))
 
 
-def _cut_layer(layer: nn.Module, units: Tensor, inputs: Tensor, shape: tuple[int, ...]) -> None:
-    """Leave units, and columns of the flattened weight, out of a layer."""
+def _select_weights(
+    layer: PrunableLayer, units: Tensor, inputs: Tensor, shape: tuple[int, ...]
+) -> None:
+    """Keep only some units, and some columns of the flattened weight, in a layer."""
     _replace(layer, "weight", layer.weight.flatten(1)[units][:, inputs].reshape(shape))
     if layer.bias is not None:
         _replace(layer, "bias", layer.bias[units])
@@ -253,7 +265,7 @@ def _cut_layer(layer: nn.Module, units: Tensor, inputs: Tensor, shape: tuple[int
 
 
 def _replace(part: nn.Module, name: str, values: Tensor) -> None:
-    """Give a parameter or buffer values of another shape."""
+    """Replace a parameter or buffer by values of another shape."""
     old = getattr(part, name)
     values = values.detach().clone()
     if isinstance(old, nn.Parameter):
@@ -261,16 +273,16 @@ def _replace(part: nn.Module, name: str, values: Tensor) -> None:
     setattr(part, name, values)
 
 
-def _take_columns(module: nn.Module, first: str, columns: Tensor) -> Tensor:
-    """Pass on to the first layer only some of the input columns; returns those it still gets."""
+def _select_columns(module: nn.Module, first: str, columns: Tensor) -> Tensor:
+    """Pass only some input columns to the first layer; returns which of them it reads."""
     parent_name, _, name = first.rpartition(".")
     parent = module.get_submodule(parent_name)
-    if columns.all() or not name:  # a layer by itself has no place for a selection
+    if columns.all() or not name:  # nothing can be inserted before a bare layer
         return torch.ones_like(columns)
     children = _children(parent)
     place = [key for key, _ in children].index(name)
-    if place and isinstance(children[place - 1][1], InputColumns):
-        before = children[place - 1][1]
+    before = children[place - 1][1] if place else None
+    if isinstance(before, InputColumns):
         before.index = before.index[columns]
         return columns
     dim = -1 if isinstance(children[place][1], nn.Linear) else 1
@@ -284,7 +296,7 @@ def _take_columns(module: nn.Module, first: str, columns: Tensor) -> Tensor:
 
 
 def _children(parent: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The children of a module with their names, also of one that it has twice."""
+    """The children of a module with their names, including children that it holds twice."""
     every = parent.named_modules(remove_duplicate=False)
     return [(key, child) for key, child in every if key and "." not in key]
 

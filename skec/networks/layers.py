@@ -21,13 +21,14 @@ def prunable_layers(
     ----------
     module : torch.nn.Module
     layers : sequence of str, default=None
-        Names, or patterns of names such as ``"features.*"``, of the layers to take; None takes
-        every ``torch.nn.Linear``, ``Conv1d`` and ``Conv2d``.
+        Names, or patterns of names such as ``"features.*"``, of the layers to return; None
+        returns every ``torch.nn.Linear``, ``Conv1d`` and ``Conv2d``.
 
     Raises
     ------
     ValueError
-        If there is no such layer, or if one weight belongs to two layers.
+        If there is no such layer, if two layers share a weight, or if a weight is computed by a
+        parametrization.
 
     Examples
     --------
@@ -38,7 +39,7 @@ def prunable_layers(
     found = {n: layer for n, layer in module.named_modules() if isinstance(layer, PRUNABLE)}
     if not found:
         raise ValueError(
-            f"{type(module).__name__} has no prunable layer: pruning needs at least one "
+            f"{type(module).__name__} has no prunable layer. Pruning needs at least one "
             f"torch.nn.Linear, Conv1d or Conv2d, and found only {_kinds(module)}."
         )
     if layers is not None:
@@ -59,12 +60,12 @@ def prunable_layers(
 
 
 def layer_of(module: nn.Module, name: str) -> PrunableLayer:
-    """The linear layer or convolution of a name.
+    """The linear layer or convolution with a name.
 
     Raises
     ------
     ValueError
-        If the module of this name is something else.
+        If the module with this name is neither.
 
     Examples
     --------
@@ -80,15 +81,15 @@ def layer_of(module: nn.Module, name: str) -> PrunableLayer:
 
 
 def filter_names(names: Iterable[str], pattern: str) -> list[str]:
-    """The names that a name or pattern stands for."""
+    """The names that match a name or pattern."""
     names = list(names)
     if pattern in names or not isinstance(pattern, str):
         return [name for name in names if name == pattern]
     return fnmatch.filter(names, pattern)
 
 
-def _check_weights(module: nn.Module, layers: Mapping[str, nn.Module]) -> None:
-    """Raise unless each layer's weight is a parameter that it alone has."""
+def _check_weights(module: nn.Module, layers: Mapping[str, PrunableLayer]) -> None:
+    """Raise unless each layer's weight is a parameter that no other module shares."""
     owners: dict[int, list[str]] = {}
     for name, child in module.named_modules():
         for _, parameter in child.named_parameters(recurse=False):
@@ -97,15 +98,15 @@ def _check_weights(module: nn.Module, layers: Mapping[str, nn.Module]) -> None:
         if "weight" not in dict(layer.named_parameters(recurse=False)):
             raise ValueError(
                 f"The weight of layer {name!r} is computed by a parametrization. Make it a plain "
-                f"parameter first: with skec.from_torch_prune, or torch.nn.utils.prune.remove, "
-                f"where torch.nn.utils.prune made it, and else with "
+                f"parameter first. If it comes from torch.nn.utils.prune, use "
+                f"skec.from_torch_prune or torch.nn.utils.prune.remove; otherwise use "
                 f"torch.nn.utils.parametrize.remove_parametrizations."
             )
         sharing = owners[id(layer.weight)]
         if len(sharing) > 1:
             raise ValueError(
                 f"Layers {sharing[0]!r} and {sharing[1]!r} share one weight, so it has no single "
-                f"score. Leave them out with layers=[...], or give each layer its own weight."
+                f"score. Exclude both with layers=[...], or give each layer its own weight."
             )
 
 

@@ -1,16 +1,17 @@
-"""scikit-learn's ``coefs_`` and ``intercepts_``, and the linear layers of a torch module."""
+"""Conversion between torch modules and the weights of scikit-learn's multilayer perceptrons."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .chain import NotAChain, hidden_layers
-from .layers import prunable_layers
 from .mlp import MLP, InputColumns
 
-# The activations of scikit-learn's networks by their torch modules.
+# Names of activations in scikit-learn by their torch modules.
 ACTIVATION_NAMES: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
     nn.Tanh: "tanh",
@@ -18,11 +19,12 @@ ACTIVATION_NAMES: dict[type[nn.Module], str] = {
 }
 ALLOWED = "'relu', 'tanh', 'logistic' and 'identity'"
 
-_NOTHING = (nn.Identity, nn.Dropout, nn.AlphaDropout, nn.Flatten)  # in evaluation mode
+# Modules without effect in evaluation mode.
+_WITHOUT_EFFECT = (nn.Identity, nn.Dropout, nn.AlphaDropout, nn.Flatten)
 
 
-def network_of(mlp) -> MLP:
-    """The network of one of scikit-learn's multilayer perceptrons, without its last activation.
+def network_of(mlp: Any) -> MLP:
+    """The network of a multilayer perceptron of scikit-learn, without its output activation.
 
     Parameters
     ----------
@@ -51,18 +53,18 @@ def network_of(mlp) -> MLP:
         module = MLP(n_features, mlp.n_outputs_, sizes, mlp.activation)
     module = module.to(getattr(torch, mlp.coefs_[0].dtype.name))
     with torch.no_grad():
-        layers = prunable_layers(module).values()
+        layers = [part for part in module if isinstance(part, nn.Linear)]
         for layer, coef, intercept in zip(layers, mlp.coefs_, mlp.intercepts_, strict=True):
             layer.weight.copy_(torch.tensor(coef.T))
             layer.bias.copy_(torch.tensor(intercept))
     return module
 
 
-def set_coefs(mlp, layers: LinearLayers) -> None:
-    """Give one of scikit-learn's multilayer perceptrons other weights.
+def set_coefs(mlp: Any, layers: LinearLayers) -> None:
+    """Replace the weights of a multilayer perceptron of scikit-learn.
 
-    The optimiser of an earlier training goes, as its moments are those of other weights; the next
-    one begins with a new one. So do the records of the best loss and the best score.
+    The optimiser of an earlier training is deleted, because its moments belong to the old weights.
+    The best loss and the best validation score are reset.
 
     Parameters
     ----------
@@ -80,11 +82,11 @@ def set_coefs(mlp, layers: LinearLayers) -> None:
 
 
 class LinearLayers:
-    """The linear layers of a network, with all that is linear beside them folded into them.
+    """The linear layers of a network, with batch normalisation and column selection folded in.
 
-    Batch normalisation in evaluation mode becomes a part of the layer before it, or of the one
-    after it if an activation stands between; columns of the input that the network leaves out get
-    weights of zero. Dropout is nothing in evaluation mode.
+    Batch normalisation in evaluation mode is folded into the layer before it, or into the layer
+    after it if an activation precedes it. Removed input columns get weights of zero. Dropout has
+    no effect in evaluation mode.
 
     Parameters
     ----------
@@ -97,15 +99,15 @@ class LinearLayers:
     weights : list of float64 tensors of shape (n_out, n_in)
     biases : list of float64 tensors of shape (n_out,)
     activation : str
-        That of all hidden layers: ``"relu"``, ``"tanh"``, ``"logistic"`` or ``"identity"``.
+        Of all hidden layers: ``"relu"``, ``"tanh"``, ``"logistic"`` or ``"identity"``.
     softmax : bool
-        Whether the outputs end in a softmax.
+        Whether a softmax follows the last layer.
 
     Raises
     ------
     ValueError
-        If the layers do not simply follow each other, an activation is another one, or the hidden
-        layers differ in it.
+        If the layers do not form a sequence, or if the hidden layers have different activations
+        or one that scikit-learn lacks.
 
     Examples
     --------
@@ -123,9 +125,10 @@ class LinearLayers:
         self.weights: list[Tensor] = []
         self.biases: list[Tensor] = []
         self.softmax = False
-        self._activations: list[str] = []  # one for each layer before the last part
-        self._columns: Tensor | None = None  # of the input, which the first layer reads
-        self._scale, self._shift = 1.0, 0.0  # of what the next layer reads
+        self._activations: list[str] = []  # of the layers added so far
+        self._columns: Tensor | None = None  # input columns of the first layer
+        self._scale: Tensor | float = 1.0  # of the inputs of the next layer
+        self._shift: Tensor | float = 0.0
         with torch.no_grad():
             for name, part in module.named_modules(remove_duplicate=False):
                 if not isinstance(part, nn.Sequential):
@@ -135,7 +138,7 @@ class LinearLayers:
 
     @property
     def _after_a_layer(self) -> bool:
-        """Whether the last part belongs to a layer that has had no activation yet."""
+        """Whether the last layer added has no activation yet."""
         return len(self.weights) > len(self._activations)
 
     def _add(self, name: str, part: nn.Module) -> None:
@@ -149,11 +152,12 @@ class LinearLayers:
             self._activations.append(ACTIVATION_NAMES[type(part)])
         elif isinstance(part, nn.Softmax) and self._after_a_layer:
             self.softmax = True
-        elif not isinstance(part, _NOTHING):
+        elif not isinstance(part, _WITHOUT_EFFECT):
             raise ValueError(
-                f"Module {name!r} is a {type(part).__name__}; scikit-learn's networks have one of "
-                f"the activations {ALLOWED} after each hidden layer, and no other modules. Train "
-                f"the network with one of them."
+                f"Module {name!r} is a {type(part).__name__}, which cannot be converted here. "
+                f"scikit-learn's networks have one of the activations {ALLOWED} after each hidden "
+                f"layer. Train a network with one of them and without other modules, except "
+                f"dropout and batch normalisation."
             )
 
     def _add_linear(self, layer: nn.Linear) -> None:
@@ -163,7 +167,7 @@ class LinearLayers:
         bias = weight.new_zeros(len(weight))
         if layer.bias is not None:
             bias = layer.bias.detach().cpu().double()
-        if torch.is_tensor(self._scale):
+        if isinstance(self._shift, Tensor):
             bias = bias + weight @ self._shift
         self.weights.append(weight * self._scale)
         self.biases.append(bias)
@@ -172,9 +176,8 @@ class LinearLayers:
     def _add_batch_norm(self, name: str, norm: nn.BatchNorm1d) -> None:
         if norm.running_mean is None:
             raise ValueError(
-                f"The batch normalisation {name!r} keeps no running statistics, so what it does "
-                f"depends on the batch, and no layer can take it in. Use "
-                f"track_running_stats=True."
+                f"The batch normalisation {name!r} has no running statistics, so it depends on the "
+                f"batch and cannot be folded into a layer. Train it with track_running_stats=True."
             )
         state = {key: value.cpu().double() for key, value in norm.state_dict().items()}
         scale = state.get("weight", 1.0) / torch.sqrt(state["running_var"] + norm.eps)
@@ -187,13 +190,13 @@ class LinearLayers:
 
     def _add_columns(self, part: InputColumns) -> None:
         index = part.index.cpu()
-        if torch.is_tensor(self._scale):
+        if isinstance(self._scale, Tensor) and isinstance(self._shift, Tensor):
             self._scale, self._shift = self._scale[index], self._shift[index]
         self._columns = index if self._columns is None else self._columns[index]
         self._n_features = getattr(self, "_n_features", part.n_features)
 
     def _spread_columns(self) -> None:
-        """Give columns that are left out weights of zero."""
+        """Insert weights of zero for removed input columns."""
         if self._columns is not None:
             whole = self.weights[0].new_zeros(len(self.weights[0]), self._n_features)
             whole[:, self._columns] = self.weights[0]
@@ -203,12 +206,12 @@ class LinearLayers:
         *hidden, last = self._activations + ["identity"] * self._after_a_layer
         if last != "identity":
             raise ValueError(
-                f"The network ends in the activation {last!r}; the outputs of scikit-learn's "
-                f"networks have none, but for the softmax of a classifier. Leave it out."
+                f"The network ends in the activation {last!r}. scikit-learn's networks have no "
+                f"output activation, except the softmax of a classifier. Remove it."
             )
         if len(set(hidden)) > 1:
             raise ValueError(
-                f"scikit-learn's networks have one activation for all hidden layers; this one has "
-                f"{hidden}. Use the same for all: {ALLOWED}."
+                f"scikit-learn's networks have one activation for all hidden layers; this network "
+                f"has {hidden}. Use one of {ALLOWED} for all hidden layers."
             )
         return hidden[0] if hidden else "relu"

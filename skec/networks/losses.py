@@ -1,4 +1,4 @@
-"""Losses of a network's outputs: their arguments, their sums, and the distributions they assume."""
+"""Losses: arguments, weighted means, gradients, and the distributions of the targets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _ELEMENTWISE = (
     nn.BCEWithLogitsLoss,
 )  # fmt: skip
 
-# Losses of torch that assume no distribution of which the Fisher metric is known here.
+# Losses of torch without a distribution whose Fisher metric is implemented.
 _NO_DISTRIBUTION = (
     nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.GaussianNLLLoss, nn.PoissonNLLLoss,
     nn.BCELoss,
 )  # fmt: skip
 
-# Losses by the activation of the outputs, for a network without that activation.
+# Losses by output activation, for networks that do not apply this activation themselves.
 LOSSES_BY_ACTIVATION: dict[str, type[nn.Module]] = {
     "identity": nn.MSELoss,
     "softmax": nn.CrossEntropyLoss,
@@ -37,7 +37,7 @@ Distribution = Literal["categorical", "bernoulli", "poisson", "none", "unknown"]
 def distribution_of(loss: nn.Module | None) -> Distribution:
     """The distribution of the targets that a loss assumes.
 
-    ``"none"`` for losses of torch that assume no distribution with a known Fisher metric, and
+    ``"none"`` for losses of torch without a distribution whose Fisher metric is implemented, and
     ``"unknown"`` for None and for other losses.
 
     Examples
@@ -55,7 +55,7 @@ def distribution_of(loss: nn.Module | None) -> Distribution:
 
 
 class LogProbabilityLoss(nn.Module):
-    """A loss of log-probabilities, for a network that returns probabilities.
+    """A loss on log-probabilities, for a network that returns probabilities.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ class LogProbabilityLoss(nn.Module):
 def loss_of_outputs(loss: nn.Module, classifier: bool) -> nn.Module:
     """The loss of a skorch net as a function of the outputs of its module.
 
-    The module of a classifier with ``NLLLoss`` returns probabilities, and skorch takes their
-    logarithm.
+    The module of a classifier with ``NLLLoss`` returns probabilities, whose logarithm skorch
+    passes to the loss.
     """
     return LogProbabilityLoss(loss) if classifier and isinstance(loss, nn.NLLLoss) else loss
 
@@ -90,7 +90,7 @@ def default_loss(loss: nn.Module | None, y: Tensor, n_tensors: int) -> nn.Module
     y : tensor
         The default is the mean squared error for floats and the cross-entropy for integers.
     n_tensors : int
-        How many tensors of outputs the network returns.
+        Number of output tensors of the network.
 
     Raises
     ------
@@ -100,8 +100,8 @@ def default_loss(loss: nn.Module | None, y: Tensor, n_tensors: int) -> nn.Module
     if n_tensors > 1 and (loss is None or type(loss).__module__.startswith("torch.nn.")):
         got = "None" if loss is None else f"{type(loss).__name__}()"
         raise ValueError(
-            f"loss={got} compares one tensor with the targets; this network returns {n_tensors}. "
-            f"Pass a torch.nn.Module whose forward(outputs, y) takes all that the network returns."
+            f"loss={got} compares one tensor with the targets; this network returns {n_tensors} "
+            f"tensors. Pass a torch.nn.Module whose forward(outputs, y) accepts all of them."
         )
     if loss is None:
         return nn.MSELoss() if y.is_floating_point() else nn.CrossEntropyLoss()
@@ -109,10 +109,10 @@ def default_loss(loss: nn.Module | None, y: Tensor, n_tensors: int) -> nn.Module
 
 
 def match_targets(y: Tensor, outputs: Tensor, loss: nn.Module | None = None) -> Tensor:
-    """Give targets the shape that the loss compares with outputs of shape (n_samples, n_outputs).
+    """Reshape targets as the loss needs them for outputs of shape (n_samples, n_outputs).
 
-    Targets of shape (n_samples,) get the column that a single output has. Those of a loss of torch
-    that goes entry by entry, such as ``BCEWithLogitsLoss``, become floats in the outputs' shape.
+    Targets of shape (n_samples,) become a column if there is a single output. For element-wise
+    losses of torch, such as ``BCEWithLogitsLoss``, targets become floats in the outputs' shape.
 
     Examples
     --------
@@ -131,14 +131,14 @@ def match_targets(y: Tensor, outputs: Tensor, loss: nn.Module | None = None) -> 
 def weighted_loss(
     criterion: nn.Module, outputs: Any, targets: Tensor, weights: Tensor | None
 ) -> Tensor:
-    """Mean loss of a batch; with weights, the mean of weight times loss.
+    """Mean loss of a batch; with weights, the mean of the weighted losses of the samples.
 
     The criterion is not changed.
 
     Raises
     ------
     ValueError
-        If there are weights and the criterion has no losses of single samples.
+        If there are weights and the criterion cannot return the loss of each sample.
 
     Examples
     --------
@@ -180,17 +180,18 @@ def summed_gradients(
     ----------
     loss : torch.nn.Module
     returned : tensor, or tuple, list or dict of tensors
-        What the network returned.
+        The return value of the network.
     y : tensor with n_samples rows
     sample_weight : tensor of shape (n_samples,) or None
     weights : sequence of tensors
-        The parameters to differentiate for.
+        The parameters with respect to which to differentiate.
     """
     outputs, targets = _arguments(loss, returned, y)
     reduction, n_samples = getattr(loss, "reduction", None), len(y)
-    as_it_is = reduction == "mean" and isinstance(loss, _ELEMENTWISE)
-    if sample_weight is None and reduction in ("mean", "none") and not as_it_is:
-        parameter = weights[0]  # a mean over samples, whatever the batch
+    plain_mean = reduction == "mean" and isinstance(loss, _ELEMENTWISE)
+    if sample_weight is None and reduction in ("mean", "none") and not plain_mean:
+        # unit weights make it a sum over samples, which does not depend on the batches
+        parameter = weights[0]
         sample_weight = torch.ones(n_samples, dtype=parameter.dtype, device=parameter.device)
     if sample_weight is None and reduction == "sum":
         total = loss(outputs, targets)
@@ -200,7 +201,7 @@ def summed_gradients(
 
 
 def _arguments(loss: nn.Module, returned: Any, y: Tensor) -> tuple[Any, Tensor]:
-    """What the loss is called with: all that the network returned if that is several tensors."""
+    """Outputs and targets for the loss; several output tensors are passed on unchanged."""
     tensors = output_tensors(returned, len(y))
     if len(tensors) > 1:
         return returned, y

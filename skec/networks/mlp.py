@@ -21,14 +21,14 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class InputColumns(nn.Module):
-    """Passes on some of the input columns.
+    """Selects input columns.
 
-    The first module of a network that no longer reads all of them.
+    The first module of a network that no longer reads all input columns.
 
     Parameters
     ----------
     mask : bool tensor of shape (n_features,)
-        True marks a column that is passed on.
+        True marks a selected column.
     dim : int, default=-1
         The dimension of the inputs that holds the columns; 1 for channels.
 
@@ -41,11 +41,12 @@ class InputColumns(nn.Module):
     def __init__(self, mask: torch.Tensor, dim: int = -1):
         super().__init__()
         self.n_features, self.dim = len(mask), dim
+        self.index: torch.Tensor
         self.register_buffer("index", torch.nonzero(mask).flatten())
 
     @property
     def mask(self) -> torch.Tensor:
-        """Which columns are passed on, bool of shape (n_features,)."""
+        """The selected columns, bool of shape (n_features,)."""
         mask = torch.zeros(self.n_features, dtype=torch.bool, device=self.index.device)
         mask[self.index] = True
         return mask
@@ -74,7 +75,8 @@ class MLP(nn.Sequential):
     bias : bool, default=True
         Whether the linear layers have biases.
     zero_output : bool, default=True
-        Whether the output layer starts at zero, so that training starts from the mean.
+        Whether the output layer starts with weights and biases of zero, so that the initial
+        outputs are zero.
     generator : torch.Generator, default=None
         Source of the initial weights.
 
@@ -120,8 +122,8 @@ class MLP(nn.Sequential):
     ) -> None:
         """Draw new weights.
 
-        Weights are normal with variance 2/n_in before an activation that is linear on one side
-        (He et al., 2015) and 1/n_in before the others; biases are uniform within 1/√n_in.
+        Weights are normal, with variance 2/n_in for activations that are linear on one side
+        (He et al., 2015) and 1/n_in for the others. Biases are uniform in ±1/√n_in.
         """
         one_sided = nn.ReLU | nn.LeakyReLU | nn.ELU | nn.GELU | nn.SiLU
         gain = 2.0 if any(isinstance(layer, one_sided) for layer in self) else 1.0
@@ -133,5 +135,5 @@ class MLP(nn.Sequential):
                     bound = layer.in_features**-0.5
                     layer.bias.uniform_(-bound, bound, generator=generator)
         if zero_output:
-            for parameter in self.output.parameters():
+            for parameter in self.get_submodule("output").parameters():
                 parameter.zero_()

@@ -1,32 +1,33 @@
-"""What a network returns, as one tensor of outputs, and how the outputs react to its layers."""
+"""The outputs of a network as tensors, and their sensitivities to its units."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def output_tensors(outputs, n_samples: int) -> list[Tensor]:
-    """Return all that counts as outputs of the network: what it may be asked to leave as it is.
+def output_tensors(outputs: Any, n_samples: int) -> list[Tensor]:
+    """Return the tensors that count as outputs of the network.
 
     Parameters
     ----------
     outputs : tensor, or tuple, list or dict of tensors
-        What the network returned, nested or not.
+        The return value of the network, nested or not.
     n_samples : int
 
     Returns
     -------
     list of tensors of shape (n_samples, ...)
         The floating-point tensors with one row per sample, in their order. Anything else in a
-        tuple, list or dict is left out.
+        tuple, list or dict is ignored.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no such tensor.
 
     Examples
     --------
@@ -45,13 +46,13 @@ def output_tensors(outputs, n_samples: int) -> list[Tensor]:
     if not found:
         raise ValueError(
             "The network must return a floating-point tensor with one row per sample, or a tuple, "
-            f"list or dict with at least one; for {n_samples} samples it returned "
+            f"list or dict with at least one such tensor; for {n_samples} samples it returned "
             f"{_described(outputs)}."
         )
     return found
 
 
-def _leaves(outputs) -> Iterator:
+def _leaves(outputs: Any) -> Iterator[Any]:
     if isinstance(outputs, Mapping):
         outputs = list(outputs.values())
     if isinstance(outputs, tuple | list):
@@ -61,16 +62,16 @@ def _leaves(outputs) -> Iterator:
         yield outputs
 
 
-def _described(outputs) -> str:
+def _described(outputs: Any) -> str:
     if isinstance(outputs, Tensor):
         return f"a {outputs.dtype} Tensor of shape {tuple(outputs.shape)}"
     return f"a {type(outputs).__name__}"
 
 
-def output_tensor(outputs, n_samples: int) -> Tensor:
+def output_tensor(outputs: Any, n_samples: int) -> Tensor:
     """Return the network's outputs as one tensor of shape (n_samples, n_outputs).
 
-    Several tensors (see :func:`output_tensors`) stand side by side.
+    Several tensors (see :func:`output_tensors`) are concatenated along the columns.
     """
     tensors = [tensor.reshape(n_samples, -1) for tensor in output_tensors(outputs, n_samples)]
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=1)
@@ -89,14 +90,14 @@ def sensitivities(
     ----------
     outputs : tensor of shape (n_samples, n_outputs)
     pre_activations : sequence of tensors of shape (n_samples, n_out) or (n_samples, n_out, ...)
-        The points of the graph at which to differentiate. A unit with many positions is moved at
-        all of them alike, as its bias would move it.
+        The tensors with respect to which to differentiate. The gradients of a unit with many
+        positions are summed over them, like the gradient of its bias.
     seeds : iterable of tensors of shape (n_samples, n_outputs)
         The rows of a square root of the output metric ``M``.
     out : sequence of tensors of shape (at least n_samples, n_out), default=None
-        Memory to write the result into, such as that of a batch before.
+        Memory for the result, such as that of an earlier batch.
     also : callable, default=None
-        Called with the gradients of each seed, None for a point that the outputs do not depend on.
+        Called with the gradients of each seed; None for a tensor that does not affect the outputs.
 
     Returns
     -------

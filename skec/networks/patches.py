@@ -1,4 +1,4 @@
-"""A convolution seen as a linear layer whose weight is used at many positions."""
+"""Convolutions as linear layers whose weight is applied at many positions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-_BYTES = 2**26  # of the patches that are held at a time
+_BYTES = 2**26  # memory for the patches of one block
 
 
 def is_convolution(layer: nn.Module) -> bool:
-    """Whether a prunable layer uses its weight at many positions."""
+    """Whether a prunable layer is a convolution."""
     return isinstance(layer, nn.Conv1d | nn.Conv2d)
 
 
 def extract_patches(layer: nn.Conv1d | nn.Conv2d, inputs: Tensor) -> Tensor:
-    """What each weight of a convolution meets at each position.
+    """The input of each weight of a convolution at each position.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def extract_patches(layer: nn.Conv1d | nn.Conv2d, inputs: Tensor) -> Tensor:
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     inputs = nn.functional.pad(inputs, padding_of(layer), mode=mode)
     geometry = (layer.kernel_size, layer.dilation, layer.stride)
-    if inputs.ndim == 3:  # one dimension is two, of which one has a single row
+    if inputs.ndim == 3:  # one dimension becomes two, the first of length 1
         inputs = inputs.unsqueeze(2)
         geometry = tuple((1, *values) for values in geometry)
     kernel_size, dilation, stride = geometry
@@ -48,9 +48,9 @@ def extract_patches(layer: nn.Conv1d | nn.Conv2d, inputs: Tensor) -> Tensor:
 
 
 def padding_of(layer: nn.Conv1d | nn.Conv2d) -> list[int]:
-    """Entries that a convolution adds at both ends, last dimension first.
+    """The padding of a convolution at both ends of each dimension, last dimension first.
 
-    In the order that ``torch.nn.functional.pad`` takes.
+    This is the order of ``torch.nn.functional.pad``.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def padding_of(layer: nn.Conv1d | nn.Conv2d) -> list[int]:
     >>> padding_of(nn.Conv2d(1, 1, kernel_size=3, padding=(0, 1)))
     [1, 1, 0, 0]
     """
-    ends = []
+    ends: list[int] = []
     for dimension in reversed(range(len(layer.kernel_size))):
         if layer.padding == "same":
             total = layer.dilation[dimension] * (layer.kernel_size[dimension] - 1)
@@ -74,7 +74,7 @@ def padding_of(layer: nn.Conv1d | nn.Conv2d) -> list[int]:
 def blocks_of_patches(
     layer: nn.Conv1d | nn.Conv2d, inputs: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield slices of the samples of a batch with their patches, as many as fit into memory."""
+    """Yield slices of the samples of a batch with their patches, in blocks of limited memory."""
     size = max(1, _BYTES // (patches_bytes(layer, inputs) // len(inputs)))
     for start in range(0, len(inputs), size):
         rows = slice(start, start + size)
@@ -82,20 +82,20 @@ def blocks_of_patches(
 
 
 def patches_bytes(layer: nn.Conv1d | nn.Conv2d, inputs: Tensor) -> int:
-    """About how many bytes the patches of a batch take, or its weights' gradients if more."""
+    """Approximate bytes of the patches of a batch, or of its weight gradients if larger."""
     n_in, n_positions = layer.weight[0].numel(), inputs[0, 0].numel()
     per_sample = n_in * max(layer.groups * n_positions, layer.out_channels)
     return len(inputs) * per_sample * inputs.element_size()
 
 
 def weight_gradients(patches: Tensor, gradients: Tensor) -> Tensor:
-    """Gradient of every sample for every weight, ``Σ_p g_ip a_jp``.
+    """Gradients of each sample with respect to each weight, ``Σ_p g_ip a_jp``.
 
     Parameters
     ----------
     patches : tensor of shape (n_samples, groups, n_in, n_positions)
     gradients : tensor of shape (n_samples, n_out, n_positions)
-        For the pre-activations.
+        With respect to the pre-activations.
 
     Returns
     -------

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from torch import Tensor, nn
 
 
 class Recorder:
-    """Records what enters and leaves each layer during one forward pass.
+    """Records the inputs and pre-activations of layers during one forward pass.
 
-    Used as a context manager. Every recorded pre-activation is a point at which autograd can
-    differentiate, also where nothing before it asks for a gradient.
+    Used as a context manager. autograd can differentiate with respect to every recorded
+    pre-activation, even if no earlier tensor requires a gradient.
 
     Parameters
     ----------
-    layers : mapping of str to torch.nn.Module
+    module : torch.nn.Module
+    layers : mapping of str to torch.nn.Linear, Conv1d or Conv2d
+        The layers to record, by name.
     at_inputs : bool, default=False
-        Whether the inputs are such points too.
+        Whether autograd can differentiate with respect to the inputs too.
 
     Attributes
     ----------
     inputs : dict of str to tensor of shape (n_samples, n_in)
         For a convolution (n_samples, n_channels, ...).
     input_points : dict of str to tensor of shape (n_samples, n_in)
-        The inputs as points of the graph; there with ``at_inputs``.
+        The inputs with respect to which autograd can differentiate; empty without ``at_inputs``.
     pre_activations : dict of str to tensor of shape (n_samples, n_out)
         For a convolution (n_samples, n_out, ...).
     """
@@ -43,37 +46,39 @@ class Recorder:
         for name, layer in self.layers.items():
             handles = [layer.register_forward_hook(self._hook(name), with_kwargs=True)]
             if self.at_inputs:
-                handles.append(layer.register_forward_pre_hook(self._point(name)))
+                handles.append(layer.register_forward_pre_hook(self._pre_hook(name)))
             for handle in handles:
                 self._hooks.callback(handle.remove)
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._hooks.close()
 
     def clear(self) -> None:
-        """Forget the last forward pass."""
+        """Discard the recorded tensors."""
         self.inputs.clear()
         self.input_points.clear()
         self.pre_activations.clear()
 
-    def _point(self, name: str) -> Callable:
-        def make_point(layer, arguments):
+    def _pre_hook(self, name: str) -> Callable[..., Any]:
+        def require_gradient(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
             (inputs,) = arguments
             if not inputs.requires_grad:
                 inputs = inputs.detach().requires_grad_()
             self.input_points[name] = inputs
             return (inputs,)
 
-        return make_point
+        return require_gradient
 
-    def _hook(self, name: str) -> Callable:
-        def record(layer, arguments, keywords, output):
+    def _hook(self, name: str) -> Callable[..., Any]:
+        def record(
+            layer: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Tensor
+        ) -> Tensor:
             (inputs,) = arguments or keywords.values()
             if name in self.inputs:
                 raise ValueError(
-                    f"Layer {name!r} runs more than once in a forward pass; its weight then has "
-                    f"no single input. Leave it out with layers=[...]."
+                    f"Layer {name!r} runs more than once in a forward pass, so its weight has no "
+                    f"single input. Exclude it with layers=[...]."
                 )
             _check_shape(name, layer, inputs)
             if not output.requires_grad:
@@ -85,11 +90,11 @@ class Recorder:
 
         return record
 
-    def forward(self, module: nn.Module, X: Tensor):
-        """Run the module on a copy of X, and raise if it wrote over something recorded."""
+    def forward(self, module: nn.Module, X: Tensor) -> Any:
+        """Run the module on a copy of X; raise if it overwrote a recorded tensor."""
         message = (
-            "The network's forward writes in place over the input or output of a linear layer, "
-            "which cannot be differentiated. Use the out-of-place operation."
+            "The network's forward changes the input or output of a layer in place, so autograd "
+            "cannot differentiate it. Use the out-of-place operation."
         )
         try:
             outputs = module(X.clone())
@@ -103,7 +108,7 @@ class Recorder:
         return outputs
 
 
-# Dimensions of the inputs: the number, and what they are called.
+# Dimensions of the inputs: their number and their names after n_samples.
 _SHAPES = {
     nn.Linear: (2, "n_in"),
     nn.Conv1d: (3, "n_channels, length"),
@@ -112,10 +117,10 @@ _SHAPES = {
 
 
 def _check_shape(name: str, layer: nn.Module, inputs: Tensor) -> None:
-    """Raise unless a layer gets one input of the usual dimensions."""
+    """Raise unless the input of a layer has the supported number of dimensions."""
     n_dimensions, names = next(s for kind, s in _SHAPES.items() if isinstance(layer, kind))
     if inputs.ndim != n_dimensions:
         raise ValueError(
             f"Layer {name!r} gets an input of shape {tuple(inputs.shape)}; pruning needs "
-            f"(n_samples, {names}). Leave the layer out with layers=[...]."
+            f"(n_samples, {names}). Exclude the layer with layers=[...]."
         )

@@ -1,4 +1,4 @@
-"""Which inputs and hidden units of a network are still used."""
+"""The input columns and hidden units that a pruned network uses."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from .patches import is_convolution
 
 @dataclass(frozen=True)
 class Support:
-    """The inputs and the units of the last hidden layer that a pruned network still uses.
+    """The input columns and the units of the last hidden layer that a pruned network uses.
 
     Attributes
     ----------
     order : tuple of str
         Names of the layers in the order in which they run.
     features : bool array of shape (n_columns,)
-        Columns that the first layer reads with a weight that matters.
+        Input columns that the first layer reads with a weight that can affect the outputs.
     hidden : bool array of shape (n_in,)
-        Inputs of the last layer that it reads, and that depend on the network's inputs.
+        Inputs of the last layer that it reads and that depend on the network's inputs.
     hidden_units : int array of shape (n_used,)
-        The numbers of these inputs in the network before it was made smaller.
+        The indices of these inputs in the network before compaction.
     begins_with_convolution, ends_in_convolution : bool
+        Whether the first and the last layer are convolutions.
     """
 
     order: tuple[str, ...]
@@ -41,7 +42,7 @@ class Support:
 
     @classmethod
     def of(cls, module: nn.Module, order: Sequence[str]) -> Support:
-        """The support of a network, given the order in which it runs its layers."""
+        """The support of a network; ``order`` names its layers in the order in which they run."""
         layers = {name: layer_of(module, name) for name in order}
         weights = {name: layer.weight.detach() for name, layer in layers.items()}
         masks = {n: (w != 0).reshape(*w.shape[:2], -1).any(2) for n, w in weights.items()}
@@ -50,11 +51,11 @@ class Support:
         alive = alive_units(masks, chain)
         used = (first & alive[order[0]][:, None] if chain else first).any(0)
         columns = feature_mask(module)
-        if chain and len(columns) != len(used):  # a network that was made smaller
+        if chain and len(columns) != len(used):  # a compact network
             used = torch.zeros_like(columns).masked_scatter_(columns, used)
         hidden = last.any(0)
         if chain and len(order) > 1:
-            before = alive[order[-2]]  # several columns each where their maps were flattened
+            before = alive[order[-2]]  # a flattened map has several columns per unit
             hidden &= before.repeat_interleave(len(hidden) // len(before))
         hidden = hidden.cpu().numpy()
         return cls(
@@ -67,5 +68,5 @@ class Support:
         )
 
     def after_compaction(self, module: nn.Module) -> Support:
-        """The support of the same network after it was made smaller; units keep their numbers."""
+        """The support after compaction; ``hidden_units`` keeps the indices from before it."""
         return replace(Support.of(module, self.order), hidden_units=self.hidden_units)

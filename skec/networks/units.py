@@ -1,4 +1,4 @@
-"""The units of a hidden layer: what they read, how they are normalised, who reads them."""
+"""The units of a hidden layer: incoming weights, normalisation and outgoing weights."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from .chain import HiddenLayer
+from .layers import layer_of
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """What a batch normalisation in evaluation mode does to each unit: ``γ (z − μ) / σ + β``.
+    """Batch normalisation of each unit in evaluation mode, ``γ (z − μ) / σ + β``.
 
     Attributes
     ----------
     gamma, beta, mu, sigma : float64 tensors of shape (n_units,)
-        ``σ`` is the root of the running variance plus epsilon.
+        ``σ`` is the square root of the running variance plus epsilon.
     """
 
     gamma: Tensor
@@ -26,32 +27,32 @@ class Normalization:
     sigma: Tensor
 
     def of_pre_activations(self, bias: Tensor | None) -> Normalization:
-        """The same function of ``W a``, for a layer with a bias."""
+        """The same normalisation as a function of ``W a`` instead of ``W a + b``."""
         return self if bias is None else replace(self, mu=self.mu - bias)
 
 
 @dataclass(frozen=True)
 class Units:
-    """The units of one hidden layer, as numbers.
+    """The weights of the units of one hidden layer.
+
+    For a convolution the units are its filters, and the filters are flattened.
 
     Attributes
     ----------
     name : str
-        The layer, for messages.
+        The name of the layer, for messages.
     weight : float64 tensor of shape (n_units, n_in)
-        Incoming weights, as they were before any layer of this step was changed.
+        Incoming weights before any layer is changed in this step.
     bias : float64 tensor of shape (n_units,) or None
     normalization : Normalization or None
-        That between the layer and its activation.
+        The normalisation between the layer and its activation.
     next_weight : float64 tensor of shape (n_next, n_units * block)
         Outgoing weights.
     next_bias : float64 tensor of shape (n_next,) or None
     kept : bool tensor of shape (n_units,)
-        What earlier steps have left.
+        The units that earlier steps have kept.
     block : int, default=1
-        Number of columns of ``next_weight`` that belong to each unit, one after the other.
-
-    For a convolution the units are its filters, and weights are those of the flattened filters.
+        Number of consecutive columns of ``next_weight`` that belong to each unit.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Units:
     block: int = 1
 
     def columns(self, units: Tensor) -> Tensor:
-        """The columns of ``next_weight`` that belong to some units, as a mask like theirs."""
+        """Mask of the columns of ``next_weight`` that belong to the units of a mask."""
         return units.repeat_interleave(self.block)
 
     @property
@@ -77,7 +78,7 @@ class Units:
 
 @torch.no_grad()
 def units_of(module: nn.Module, hidden: HiddenLayer, kept: Tensor) -> Units:
-    """Read the units of a hidden layer.
+    """The units of a hidden layer, with copies of their weights.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def units_of(module: nn.Module, hidden: HiddenLayer, kept: Tensor) -> Units:
     hidden : HiddenLayer
     kept : bool tensor of shape (n_units,)
     """
-    layer, reader = (module.get_submodule(name) for name in (hidden.name, hidden.next_name))
+    layer, reader = (layer_of(module, name) for name in (hidden.name, hidden.next_name))
     return Units(
         hidden.name,
         _copy(layer.weight.flatten(1)),
@@ -103,12 +104,14 @@ def _copy(values: Tensor) -> Tensor:
 
 
 def _normalization(module: nn.Module, hidden: HiddenLayer) -> Normalization | None:
-    """The batch normalisation that follows the layer before anything that is not linear."""
+    """The batch normalisation of a layer's pre-activations; None if there is none."""
     for name in hidden.between:
         part = module.get_submodule(name)
         if isinstance(part, nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d):
             continue
-        if not isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) or part.running_mean is None:
+        if not isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            return None
+        if part.running_mean is None or part.running_var is None:
             return None
         mu, variance = _copy(part.running_mean), _copy(part.running_var)
         return Normalization(

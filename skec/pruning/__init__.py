@@ -1,4 +1,4 @@
-"""``prune``: a network and calibration data in, a smaller network out."""
+"""Pruning of networks: :func:`prune`, its request, its steps and its result."""
 
 from .prune import prune
 from .report import PruningReport

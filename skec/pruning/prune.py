@@ -1,4 +1,5 @@
-"""``prune``: a network and calibration data in, a smaller network out."""
+# pyright: strict
+"""The function ``prune``."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def prune(
     after_step: AfterStep | None = None,
     random_state: Any = None,
 ) -> PruningResult:
-    """Remove weights or units of a trained network and make up for them.
+    """Remove weights or units of a trained network and compensate for them.
 
     Parameters
     ----------
@@ -48,74 +49,74 @@ def prune(
         ``Conv2d``) are pruned. It is not changed. For ``granularity="neuron"`` they must follow
         each other in a ``torch.nn.Sequential``, nested or not, with activations, dropout, batch
         normalisation and pooling between them, and a ``Flatten`` after the last convolution.
-        Of a tuple, list or dict that it returns, all floating-point tensors with one row per
-        sample count as outputs.
+        If it returns a tuple, list or dict, all floating-point tensors in it with one row per
+        sample are outputs.
     X : array or tensor of shape (n_samples, n_features), default=None
-        Calibration data, in the form that the network takes. Not needed, and not looked at, by
-        ``"magnitude"``, ``"lamp"``, ``"l1"``, ``"l2"``, ``"geometric_median"`` and ``"random"``
-        with compensation ``"none"``, ``"merging"`` or ``"lbyl"``.
+        Calibration data, in the form that the network takes. Ignored by ``"magnitude"``,
+        ``"lamp"``, ``"l1"``, ``"l2"``, ``"geometric_median"`` and ``"random"`` with compensation
+        ``"none"``, ``"merging"`` or ``"lbyl"``.
     y : array or tensor, default=None
-        Targets, needed by ``"gradient"`` and ``"taylor"`` alone: floats for the mean squared
-        error, integer class labels for the cross-entropy of logits, or what ``loss`` takes.
+        Targets, needed by ``"gradient"`` and ``"taylor"`` only: floats for the mean squared
+        error, integer class labels for the cross-entropy of logits, or the targets of ``loss``.
     pruning_ratio : float
-        Fraction of the weights or units to remove, in [0, 1). The number of weights removed is
-        exact to one weight; of n units ``n (1 − pruning_ratio)`` stay, rounded down.
+        Fraction of the weights or units to remove, in [0, 1). The number of removed weights is
+        rounded to the nearest integer. Of n units ``n (1 − pruning_ratio)`` are kept, rounded down.
     granularity : {"weight", "neuron"}, default="weight"
-        What is removed as one: a single weight, or a hidden unit with all that it reads and all
-        that reads it.
+        Whether to remove single weights, or hidden units with all their incoming and outgoing
+        weights.
     method : str, Criterion or UnitCriterion, default="ec"
-        The score of a weight or unit, with the compensation that goes with it: one of
-        ``skec.criteria.CRITERIA``, for units of ``skec.criteria.units.UNIT_CRITERIA``, or an own
-        object.
+        The criterion that scores weights or units: a name in ``skec.criteria.CRITERIA``, for units
+        in ``skec.criteria.units.UNIT_CRITERIA``, or your own object.
     compensation : str, Compensation or UnitCompensation, default="auto"
-        What stays makes up for what goes: one of ``skec.compensation.COMPENSATIONS``, for units of
-        ``skec.compensation.units.UNIT_COMPENSATIONS``, or an own object. ``"auto"`` takes the one
-        that goes with the score: the bias for ``"ec"``, all that is left for ``"surgeon"``, least
-        squares for ``"elimination"``, none for most others. A layer built with ``bias=False`` gets
-        a bias when it is compensated by one.
+        How the remaining parameters compensate for removed ones: a name in
+        ``skec.compensation.COMPENSATIONS``, for units in
+        ``skec.compensation.units.UNIT_COMPENSATIONS``, or your own object. ``"auto"`` follows the
+        method: ``"bias"`` for ``"ec"``, ``"network"`` for ``"surgeon"``, ``"least_squares"`` for
+        ``"elimination"``, ``"none"`` for most others. A layer without a bias gets one if the
+        compensation needs it.
     method_params, compensation_params : dict, default=None
-        Parameters of a score or compensation that is given by its name, such as
+        Parameters of a criterion or compensation that is given by name, such as
         ``{"damping": 0.01}``.
-    scope : str or mapping of layer name to float, default="auto"
-        Where weights compete: ``"global"``, which is what ``"auto"`` stands for, ``"layer"``,
-        ``"row"`` (the incoming weights of one unit), a pattern such as ``"2:4"``, or per layer
-        with ratios by ``"erdos_renyi"`` or ``"lamp"`` (see :func:`skec.allocation.allocate`).
-        Units compete in their ``"layer"``, which ``"auto"`` stands for, or over the network
-        (``"global"``). A pattern, or a mapping that gives each layer a ratio of its own, takes the
-        place of ``pruning_ratio``; layers that a mapping does not name stay whole.
+    scope : str, mapping of layer name to float, Scope or UnitScope, default="auto"
+        The group of weights of which those with the lowest scores are removed: ``"global"`` (the
+        default for weights), ``"layer"``, ``"row"`` (the incoming weights of one unit), a pattern
+        such as ``"2:4"``, or each layer with a ratio by ``"erdos_renyi"`` or ``"lamp"`` (see
+        :func:`skec.allocation.allocate`). For units ``"layer"`` (the default) or ``"global"``.
+        A pattern, or a mapping with a ratio for each layer, replaces ``pruning_ratio``; layers that
+        a mapping does not name are not pruned. Your own object is also possible.
     n_steps : int or "auto", default="auto"
-        Number of steps. The scores are computed again after each step. ``"auto"`` takes as many as
-        the method recommends: 15 for ``"surgeon"`` and ``compensation="network"``, 5 for ``"ec"``,
-        ``"obd"``, ``"taylor"`` and ``"gradient"``, and 1 for all others.
-    schedule : {"geometric", "linear", "cubic"}, default="geometric"
+        Number of pruning steps. The scores are recomputed after each step. ``"auto"`` takes the
+        number that the method recommends: 15 for ``"surgeon"`` and ``compensation="network"``, 5
+        for ``"ec"``, ``"obd"``, ``"taylor"`` and ``"gradient"``, and 1 for all others.
+    schedule : {"geometric", "linear", "cubic"} or Schedule, default="geometric"
         How the ratio grows over the steps.
-    output_metric : {"auto", "identity", "fisher"}, default="auto"
-        How a change of the outputs is measured: by its square, or by the Fisher metric of the
-        distribution that ``loss`` assumes: of a softmax for a ``CrossEntropyLoss``, None or an
-        own loss, of independent answers for a ``BCEWithLogitsLoss``, of counts for a
-        ``PoissonNLLLoss`` of log rates. ``"auto"`` is ``"fisher"`` if ``loss`` is one of these
-        three, the network returns one tensor and the method is not ``"surgeon"``, and
+    output_metric : {"auto", "identity", "fisher"} or OutputMetric, default="auto"
+        How a change of the outputs is measured. ``"identity"`` is the squared change. ``"fisher"``
+        is the Fisher metric of the distribution that ``loss`` assumes: categorical (softmax) for
+        ``CrossEntropyLoss``, None or your own loss, Bernoulli for ``BCEWithLogitsLoss``, Poisson
+        for ``PoissonNLLLoss`` of log rates. ``"auto"`` is ``"fisher"`` if ``loss`` is one of these
+        three classes, the network returns one tensor and the method is not ``"surgeon"``, and
         ``"identity"`` otherwise.
     n_probes : int, "auto" or None, default="auto"
-        Random combinations of the outputs that are looked at in place of each of them. None looks
-        at each; ``"auto"`` takes 16 for networks of more than 32 outputs.
+        Number of random combinations of the outputs that are differentiated instead of each
+        output. None differentiates each output; ``"auto"`` takes 16 for networks of more than 32
+        outputs.
     loss : torch.nn.Module, default=None
-        The loss of the methods that need ``y``; the output metric follows it. Called with the
-        outputs, of shape (n_samples, n_outputs), and ``y``; with all that the network returns if
-        that is several tensors. None is the mean squared error for float targets and the
-        cross-entropy for integer targets.
+        The loss for methods that need ``y``; it also selects the output metric. Called with the
+        outputs, of shape (n_samples, n_outputs), and ``y``. If the network returns several tensors,
+        the first argument is the network's return value. None is the mean squared error for float
+        targets and the cross-entropy for integer targets.
     sample_weight : array of shape (n_samples,), default=None
         Non-negative weights of the calibration samples.
     layers : sequence of str, default=None
-        Names of the layers that lose weights or units, as in ``module.named_modules()``, or
-        patterns such as ``"features.*"``. None takes all; the outputs of the network are no units
-        that go.
+        Names of the layers to prune, as in ``module.named_modules()``, or patterns such as
+        ``"features.*"``. None takes all. The outputs of the network are never removed.
     batch_size : int, default=512
         Calibration samples processed at a time; bounds the memory.
     after_step : callable, default=None
-        Called as ``after_step(module, masks)`` after each step but the last, with the network as it
-        is then: may train it in place, with removed weights kept at zero. Compensations that fit
-        the network's outputs or pre-activations fit them to those before any pruning.
+        Called as ``after_step(module, masks)`` after each step but the last. It may fine-tune the
+        module in place, and should keep removed weights at zero. Compensations that fit outputs or
+        pre-activations always fit those of the network before pruning.
     random_state : int, RandomState or None, default=None
         Used by ``method="random"`` and for the probes.
 
@@ -126,13 +127,13 @@ def prune(
     Raises
     ------
     ValueError, TypeError
-        For a parameter out of its range, data that do not fit, or a network without layers that
-        can be pruned as asked; before anything is computed.
+        If a parameter is invalid, the data do not fit the network, or the network cannot be pruned
+        with this granularity.
 
     Notes
     -----
-    Source of ``"ec"``: arXiv:2602.20467. Its cost is about that of one backpropagation per output.
-    Sources of the others are in their classes.
+    Source of ``"ec"``: arXiv:2602.20467. Each step costs about one backpropagation per output. The
+    documentation of the other criteria names their sources.
 
     Examples
     --------
@@ -145,7 +146,7 @@ def prune(
     >>> {name: int(mask.sum()) for name, mask in result.masks.items()}
     {'0': 27, '2': 13}
 
-    Half of the units, without any data, and the smaller network:
+    Remove half of the units without data, and make the network smaller:
 
     >>> result = skec.prune(
     ...     net, granularity="neuron", method="l2", compensation="lbyl", pruning_ratio=0.5

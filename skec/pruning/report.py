@@ -1,20 +1,23 @@
+# pyright: strict
 """A table with one row per layer."""
 
 from __future__ import annotations
 
 from html import escape
 from numbers import Real
+from typing import Any
 
 
-class PruningReport(list):
-    """What pruning did to each layer: a list of dicts that prints as a table.
+class PruningReport(list[dict[str, Any]]):
+    """A list with one dict per pruned layer, which prints as a table.
 
-    ``pandas.DataFrame(report)`` and ``polars.DataFrame(report)`` turn it into a frame.
+    ``pandas.DataFrame(report)`` and ``polars.DataFrame(report)`` convert it to a frame.
 
     Attributes
     ----------
     loss_before, loss_after : float or None
-        Loss of the whole network on calibration samples, where they have targets.
+        Loss of the network on the calibration samples before and after pruning. None without
+        targets.
 
     Examples
     --------
@@ -27,7 +30,7 @@ class PruningReport(list):
     loss_after: float | None = None
 
     def table(self) -> list[list[str]]:
-        """Header and rows as text."""
+        """Header and rows as strings; empty without layers."""
         if not self:
             return []
         header = list(self[0])
@@ -57,5 +60,5 @@ class PruningReport(list):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

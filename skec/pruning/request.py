@@ -1,4 +1,4 @@
-"""What a call of ``prune`` asks for, checked before any work is done."""
+"""The arguments of ``prune``, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from ..calibration import (
 from ..calibration.statistics import BACKWARD, Need, NetworkStatistic
 from ..networks import default_loss, layer_of, output_tensors
 from ..utils import Samples, check_count, check_probes, check_ratio
-from .granularity import Granularity, get_granularity
+from .granularity import AnyGranularity, get_granularity
 
 
 @dataclass(frozen=True)
 class Request:
-    """A pruning that can be done.
+    """The checked arguments of a pruning.
 
     Attributes
     ----------
     granularity : Granularity
         With criterion, compensation and scope.
     names : list of str
-        The layers that lose weights or units.
+        The layers to prune.
     pruning_ratio : float
     n_steps : int
     schedule : Schedule
@@ -46,7 +46,7 @@ class Request:
         The source of random numbers.
     """
 
-    granularity: Granularity
+    granularity: AnyGranularity
     names: list[str]
     pruning_ratio: float
     n_steps: int
@@ -56,12 +56,12 @@ class Request:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights of the dense network as matrices."""
+        """The weights of the dense network as matrices of shape (n_out, n_in)."""
         dense = self.calibration.dense
         return {name: layer_of(dense, name).weight.detach().flatten(1) for name in self.names}
 
     def ratio_after(self, step: int, final: float) -> float:
-        """The part of a final ratio that is removed after a step."""
+        """The pruning ratio after a step, given the ratio after the last step."""
         return self.schedule.at(final, step, self.n_steps)
 
 
@@ -87,7 +87,7 @@ def resolve(
     batch_size: int,
     random_state: Any,
 ) -> Request:
-    """Check the arguments of :func:`skec.prune` and return what they ask for.
+    """Check the arguments of :func:`skec.prune`.
 
     Raises
     ------
@@ -115,20 +115,21 @@ def resolve(
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     generator = torch.Generator().manual_seed(seed)
     dense, need = copy.deepcopy(module).eval(), Need.of(kind.statistics)
-    outputs: list[Tensor] | None = None
-    if samples is not None and _looks_at_outputs(kind, metric):
+    if samples is not None and _needs_outputs(kind, metric):
         outputs = _outputs(dense, samples, batch_size)
         metric = metric_for(output_metric, loss, outputs, recommended)
-    if need & Need.LOSS_GRADIENT and samples is not None and outputs is not None:
-        loss = default_loss(loss, samples.y, len(outputs))
-    if need & BACKWARD and outputs is not None:
-        metric = _probed(metric, outputs, n_probes, generator)
+        if need & Need.LOSS_GRADIENT and samples.y is not None:
+            loss = default_loss(loss, samples.y, len(outputs))
+        if need & BACKWARD:
+            metric = _probed(metric, outputs, n_probes, generator)
     calibration = Calibration(dense, samples, metric, loss, batch_size)
     return Request(kind, names, pruning_ratio, n_steps, schedule, calibration, generator)
 
 
-def _samples(kind: Granularity, module: nn.Module, X, y, sample_weight) -> Samples | None:
-    """The calibration samples, or None if nothing needs them; raise if something is missing."""
+def _samples(
+    kind: AnyGranularity, module: nn.Module, X: Any, y: Any, sample_weight: Any
+) -> Samples | None:
+    """The calibration samples, or None if they are not needed; raise if X or y is missing."""
     if not kind.statistics:
         return None
     method = kind.criterion.name or type(kind.criterion).__name__
@@ -145,14 +146,14 @@ def _samples(kind: Granularity, module: nn.Module, X, y, sample_weight) -> Sampl
     return calibration_samples(module, X, y, sample_weight)
 
 
-def _looks_at_outputs(kind: Granularity, metric: OutputMetric) -> bool:
-    """Whether the outputs have to be known before the first pass over the samples."""
-    runs_itself = all(issubclass(statistic, NetworkStatistic) for statistic in kind.statistics)
-    return not (runs_itself and metric is identity_metric)
+def _needs_outputs(kind: AnyGranularity, metric: OutputMetric) -> bool:
+    """Whether the shape of the outputs is needed to choose the metric, the loss or the probes."""
+    only_network = all(issubclass(statistic, NetworkStatistic) for statistic in kind.statistics)
+    return not (only_network and metric is identity_metric)
 
 
 def _outputs(module: nn.Module, samples: Samples, batch_size: int) -> list[Tensor]:
-    """What the network returns for a batch."""
+    """The outputs of the network for the first batch."""
     X, _, _ = next(samples.batches(batch_size))
     with torch.no_grad():
         try:
@@ -168,7 +169,7 @@ def _outputs(module: nn.Module, samples: Samples, batch_size: int) -> list[Tenso
 def _probed(
     metric: OutputMetric, outputs: Sequence[Tensor], n_probes: Any, generator: torch.Generator
 ) -> OutputMetric:
-    """The metric, seen through random probes where there are many outputs."""
+    """The metric; with random probes if ``n_probes`` selects them."""
     n_outputs = sum(output[0].numel() for output in outputs)
     metric.check(n_outputs)
     probes = probes_for(n_outputs, n_probes)

@@ -1,4 +1,5 @@
-"""What ``prune`` returns."""
+# pyright: strict
+"""The result of ``prune``."""
 
 from __future__ import annotations
 
@@ -21,38 +22,38 @@ from .steps import PruningStats, Run
 
 
 class PruningWarning(UserWarning):
-    """Pruning did what was asked, and the result probably is not what was meant."""
+    """The pruned network has layers without weights or outputs that are cut off from the inputs."""
 
 
 @dataclass(frozen=True)
 class PruningResult:
-    """What :func:`prune` returns.
+    """The result of :func:`prune`.
 
     Attributes
     ----------
     module : torch.nn.Module
-        The pruned, compensated copy of the network; it trains or evaluates as that does.
+        The pruned, compensated copy of the network, in the same training or evaluation mode.
     masks : dict of layer name to bool tensor of shape (n_out, n_in)
-        True marks a kept weight; in the shape of the weight for a convolution.
+        True marks a kept weight. The mask of a convolution has the shape of its weight.
     scores : dict of layer name to float64 tensor of shape (n_out, n_in) or (n_units,)
-        The scores of the unpruned network's weights or units.
+        The scores of the weights or units of the dense network.
     report : PruningReport
         One row per layer.
     sparsity : float
-        Removed weights over all weights of the layers in ``masks``; also where units were removed.
+        Fraction of removed weights in the layers of ``masks``, for both granularities.
     predicted_error : float or None
-        The mean squared output change that the scores foresee: the sum of the scores of the
-        removed weights or units. None where the criterion's scores are not output errors.
+        The predicted mean squared change of the outputs: the sum of the scores of the removed
+        weights or units. None if the criterion's scores are not output errors.
     probe_error : float or None
-        Standard error of the sensitivities behind the scores, relative to them, where they were
-        estimated by random probes: the mean over the units, weighted by their sensitivity. None
-        where they are exact, or the scores read none.
+        Relative standard error of the sensitivities that the scores use, if random probes
+        estimate them: the mean over the units, weighted by their sensitivity. None if the
+        sensitivities are exact or not used.
     granularity : str
         ``"weight"`` or ``"neuron"``.
     stats : PruningStats
-        How the pruning went: number of steps, effort, seconds per stage.
+        Number of steps, conjugate gradient iterations and seconds per stage.
     unit_masks : dict of layer name to bool tensor of shape (n_units,), or None
-        True marks a kept unit of the network before pruning. None where weights were removed.
+        True marks a kept unit of the network before pruning. None if single weights were removed.
     """
 
     module: nn.Module = field(repr=False)
@@ -66,7 +67,7 @@ class PruningResult:
     stats: PruningStats = field(default_factory=lambda: PruningStats(1), repr=False)
     unit_masks: dict[str, Tensor] | None = field(default=None, repr=False)
     _scope: Scope | UnitScope | None = field(default=None, repr=False)
-    _weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _weights: dict[str, Tensor] = field(default_factory=dict[str, Tensor], repr=False)
 
     @property
     def n_steps(self) -> int:
@@ -75,22 +76,22 @@ class PruningResult:
 
     @property
     def feature_mask(self) -> Tensor:
-        """Which columns of the input the network takes in, bool of shape (n_features,)."""
+        """Which input columns the network reads, bool of shape (n_features,)."""
         return feature_mask(self.module)
 
     def compact(self) -> PruningResult:
-        """The same function as a smaller network; see :func:`skec.compact`.
+        """Replace the network by a smaller one with the same outputs; see :func:`skec.compact`.
 
         Returns
         -------
         PruningResult
             With a smaller ``module``, which still takes all columns of X, and the ``masks`` of its
-            layers. Scores, report and sparsity stay those of the pruning.
+            layers. Scores, report and sparsity are unchanged.
 
         Raises
         ------
         ValueError
-            If the layers of the network do not simply follow each other.
+            If the network is not a chain of layers.
 
         Examples
         --------
@@ -109,20 +110,19 @@ class PruningResult:
     def forecast(
         self, ratios: ArrayLike, scope: str | Mapping[str, float] | Scope | UnitScope = "auto"
     ) -> np.ndarray:
-        """The output error that the scores expect of one-shot pruning at other ratios.
+        """Predict the output error of one-shot pruning at other ratios from the scores.
 
         Parameters
         ----------
         ratios : float or array-like of floats
             Pruning ratios in [0, 1).
-        scope : str or mapping, default="auto"
-            As in :func:`prune`; ``"auto"`` is the scope of the pruning.
+        scope : str, mapping, Scope or UnitScope, default="auto"
+            As in :func:`prune`; ``"auto"`` is the scope of this result.
 
         Returns
         -------
         float64 array in the shape of ``ratios``
-            Mean squared change of the outputs in the output metric, as ``predicted_error`` is for
-            the ratio that was pruned to.
+            Mean squared change of the outputs in the output metric, like ``predicted_error``.
 
         Raises
         ------
@@ -139,21 +139,22 @@ class PruningResult:
         """
         if self.predicted_error is None:
             raise ValueError(
-                "The scores of this method are not output errors, so they forecast none. Prune "
+                "The scores of this method are not output errors, so they predict none. Prune "
                 "with method='ec', 'obd' or 'surgeon', or units with 'ec' or 'elimination'."
             )
         parsed = self._scope
         if parsed is None or not (isinstance(scope, str) and scope == "auto"):
             parsed = GRANULARITIES[self.granularity].parse_scope(scope)
         parsed.check(list(self.scores))
-        ratios = np.asarray(ratios, dtype=np.float64)
-        for ratio in ratios.flat:
-            check_ratio(float(ratio), "ratios")
-        expected = np.vectorize(lambda ratio: self._expected(float(ratio), parsed), otypes=[float])
-        return expected(ratios)
+        values = np.asarray(ratios, dtype=np.float64)
+        flat: list[float] = values.ravel().tolist()
+        for ratio in flat:
+            check_ratio(ratio, "ratios")
+        errors = [self._predicted_error(ratio, parsed) for ratio in flat]
+        return np.reshape(np.array(errors, dtype=np.float64), values.shape)
 
-    def _expected(self, ratio: float, scope: Scope | UnitScope) -> float:
-        """The sum of the scores that a one-shot pruning removes."""
+    def _predicted_error(self, ratio: float, scope: Scope | UnitScope) -> float:
+        """The sum of the scores of the weights or units that one-shot pruning removes."""
         scores = {n: s.flatten(1) if s.ndim > 2 else s for n, s in self.scores.items()}
         kept = scope.allocate(scores, ratio, weights=self._weights)
         return sum(float(scores[name][~mask].sum()) for name, mask in kept.items())
@@ -167,7 +168,7 @@ def make_result(request: Request, run: Run, module: nn.Module) -> PruningResult:
     request : Request
     run : Run
     module : torch.nn.Module
-        The network that was given; its modules are in training mode or not.
+        The network given to :func:`prune`; the result gets its training or evaluation modes.
     """
     kind, state = request.granularity, run.state
     for child, original in zip(state.module.modules(), module.modules(), strict=True):
@@ -198,7 +199,7 @@ def make_result(request: Request, run: Run, module: nn.Module) -> PruningResult:
 
 
 def warn_about_cuts(masks: Mapping[str, Tensor], module: nn.Module) -> None:
-    """Warn about layers without weights and about outputs that no input reaches."""
+    """Warn about layers without weights and about outputs that do not depend on the inputs."""
     advice = "Lower pruning_ratio, use scope='layer' or 'row', or raise n_steps."
     empty = [name for name, mask in masks.items() if not mask.any()]
     if empty:
@@ -209,6 +210,6 @@ def warn_about_cuts(masks: Mapping[str, Tensor], module: nn.Module) -> None:
         return
     *_, outputs = alive_units(masks, chain=True).values()
     if not outputs.all():
-        lost = torch.nonzero(~outputs).flatten().tolist()
-        message = f"Outputs {lost} no longer depend on the inputs. {advice}"
+        cut = [int(output) for output in torch.nonzero(~outputs)]
+        message = f"Outputs {cut} no longer depend on the inputs. {advice}"
         warnings.warn(message, PruningWarning, stacklevel=4)

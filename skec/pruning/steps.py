@@ -1,9 +1,10 @@
-"""The steps of a pruning: score, allocate, remove, and again."""
+# pyright: strict
+"""The pruning steps: score, allocate, remove, repeat."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ..compensation import Effort
 from .granularity import Scoring, State
 from .request import Request
 
@@ -19,39 +21,41 @@ AfterStep = Callable[[nn.Module, dict[str, Tensor]], None]
 
 @dataclass(frozen=True)
 class PruningStats:
-    """How a pruning went.
+    """Effort of a pruning.
 
     Attributes
     ----------
     n_steps : int
         Number of pruning steps.
     cg_iterations : tuple of int
-        Iterations of the conjugate gradients in each step, for compensations of the whole network.
+        Number of conjugate gradient iterations in each step. Empty unless the compensation adjusts
+        the whole network.
     accepted : tuple of bool
-        Whether the Gauss–Newton step of each pruning step lowered the error and was taken.
+        Whether this adjustment lowered the error in each step; if not, it was discarded. Empty
+        unless the compensation adjusts the whole network.
     seconds : dict of str to float
-        Time spent, by stage: ``"score"``, ``"allocate"``, ``"remove"`` (compensation included) and
+        Time per stage: ``"score"``, ``"allocate"``, ``"remove"`` (with compensation) and, if given,
         ``"after_step"``.
     """
 
     n_steps: int
     cg_iterations: tuple[int, ...] = ()
     accepted: tuple[bool, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
 class Run:
-    """All steps of a pruning.
+    """The outcome of all pruning steps.
 
     Attributes
     ----------
     state : State
         After the last step.
     first : Scoring
-        The scores of the unpruned network.
+        The scores of the dense network.
     errors : dict of layer name to float
-        Sums of the scores that were removed.
+        Sum of the scores of the removed weights or units.
     stats : PruningStats
     """
 
@@ -62,7 +66,7 @@ class Run:
 
 
 def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
-    """Do all steps of a pruning.
+    """Run all pruning steps.
 
     Parameters
     ----------
@@ -74,7 +78,8 @@ def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
     state = kind.begin(calibration.dense, request.names)
     first: Scoring | None = None
     errors = dict.fromkeys(request.names, 0.0)
-    efforts, seconds = [], {}
+    efforts: list[Effort] = []
+    seconds: dict[str, float] = {}
     for step in range(1, request.n_steps + 1):
         with _timed(seconds, "score"):
             scoring = kind.score(state, calibration, request.generator)
@@ -103,7 +108,7 @@ def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
 
 
 def _allocate(request: Request, scoring: Scoring, state: State, step: int) -> dict[str, Tensor]:
-    """What is kept after a step."""
+    """The masks after a step."""
     ranked = {
         name: score.masked_fill(~state.kept[name], -torch.inf)
         for name, score in scoring.scores.items()
@@ -118,16 +123,21 @@ def _allocate(request: Request, scoring: Scoring, state: State, step: int) -> di
 
 def _check_scores(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> None:
     for name, score in scores.items():
-        if score.shape != kept[name].shape or not torch.isfinite(score).all():
+        if score.shape != kept[name].shape:
             raise ValueError(
-                f"The scores of layer {name!r} are not finite numbers in the shape "
-                f"{tuple(kept[name].shape)}. The network's weights or outputs are NaN, infinite or "
-                f"far too large. Lower lr, the learning rate, and train it again."
+                f"The scores of layer {name!r} must have shape {tuple(kept[name].shape)}; got "
+                f"{tuple(score.shape)}. Correct the method's score."
+            )
+        if not torch.isfinite(score).all():
+            raise ValueError(
+                f"The scores of layer {name!r} are not finite. The network's weights or outputs "
+                f"are NaN, infinite or far too large. Lower lr, the learning rate, and train it "
+                f"again."
             )
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def _timed(seconds: dict[str, float], stage: str) -> Generator[None, None, None]:
     """Add the time of the body to a stage."""
     start = time.perf_counter()
     yield

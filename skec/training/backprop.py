@@ -1,94 +1,119 @@
 """Forward and backward passes of a chain of layers, without the autograd graph.
 
-On small networks most of the time of a training step is bookkeeping: building the graph,
-dispatching its nodes, allocating gradients. A chain of linear layers and elementwise
-activations needs none of it. :class:`Chain` runs the same kernels that autograd would run, in
-the same order, and writes the gradients in place.
+On small networks, bookkeeping takes most of the time of a training step: building the graph,
+dispatching its nodes, allocating gradients. A chain of linear layers and elementwise activations
+needs none of it. :class:`Chain` runs the same kernels as autograd in the same order, and writes
+the gradients in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..networks import InputColumns
 from ..utils import private
+from .losses import OutputLoss
 
 _aten = torch.ops.aten
 
 
-class _Operation:
+class _Operation(ABC):
     """A layer's forward and backward pass."""
 
-    n_tensors = 0  # of its parameters
+    n_parameters = 0  # parameter tensors of the layer
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the outputs, and save what ``backward`` needs."""
+
+    def backward(self, grad: Tensor) -> Tensor:
+        """Return the gradient with respect to the inputs, given the one of the outputs."""
+        raise NotImplementedError  # not called for operations before the first linear layer
 
 
 class _Linear(_Operation):
     """An affine map whose gradients are written into ``weight.grad`` and ``bias.grad``."""
+
+    inputs: Tensor  # of the last forward pass
 
     def __init__(self, layer: nn.Linear):
         self.weight = layer.weight.detach()
         self.bias = None if layer.bias is None else layer.bias.detach()
         self.weight_grad = _allocated_grad(layer.weight)
         self.bias_grad = None if layer.bias is None else _allocated_grad(layer.bias)
-        self.n_tensors = 1 if layer.bias is None else 2
-        self.inputs = None
+        self.n_parameters = 1 if layer.bias is None else 2
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.inputs = inputs
         return nn.functional.linear(inputs, self.weight, self.bias)
 
-    def backward(self, grad: Tensor, first: bool) -> Tensor | None:
+    def write_gradients(self, grad: Tensor) -> None:
+        """Write the gradients of weight and bias."""
         torch.mm(grad.t(), self.inputs, out=self.weight_grad)
         if self.bias_grad is not None:
             torch.sum(grad, 0, out=self.bias_grad)
-        return None if first else torch.mm(grad, self.weight)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        self.write_gradients(grad)
+        return torch.mm(grad, self.weight)
 
 
 class _Activation(_Operation):
     """An elementwise function given by its value and its vector-Jacobian product."""
 
-    def __init__(self, value: Callable, gradient: Callable, *, from_output: bool):
+    saved: Tensor  # inputs or outputs of the last forward pass
+
+    def __init__(
+        self,
+        value: Callable[[Tensor], Tensor],
+        gradient: Callable[[Tensor, Tensor], Tensor],
+        *,
+        from_output: bool,
+    ):
         self.value, self.gradient, self.from_output = value, gradient, from_output
-        self.saved = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs = self.value(inputs)
         self.saved = outputs if self.from_output else inputs
         return outputs
 
-    def backward(self, grad: Tensor, first: bool) -> Tensor:
+    def backward(self, grad: Tensor) -> Tensor:
         return self.gradient(grad, self.saved)
 
 
 class _Dropout(_Operation):
     """Inverted dropout with its own generator."""
 
+    mask: Tensor  # of the last forward pass
+
     def __init__(self, layer: nn.Dropout, generator: torch.Generator | None):
-        self.keep, self.generator, self.mask = 1.0 - layer.p, generator, None
+        self.keep, self.generator = 1.0 - layer.p, generator
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.mask = torch.empty_like(inputs).bernoulli_(self.keep, generator=self.generator)
         self.mask.div_(max(self.keep, 1e-12))
         return inputs * self.mask
 
-    def backward(self, grad: Tensor, first: bool) -> Tensor:
+    def backward(self, grad: Tensor) -> Tensor:
         return grad * self.mask
 
 
 class _Columns(_Operation):
-    """Some of the columns of the input."""
+    """A selection of input columns."""
 
     def __init__(self, layer: InputColumns):
-        self.index = layer.index
+        self.index = layer.get_buffer("index")
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs.index_select(1, self.index)
 
 
-def _relu(layer):
+def _relu(layer: nn.ReLU) -> _Activation:
     return _Activation(
         torch.relu,
         lambda grad, h: _aten.threshold_backward(grad, h, 0),
@@ -96,7 +121,7 @@ def _relu(layer):
     )
 
 
-def _leaky_relu(layer):
+def _leaky_relu(layer: nn.LeakyReLU) -> _Activation:
     slope = layer.negative_slope
     return _Activation(
         lambda z: nn.functional.leaky_relu(z, slope),
@@ -105,7 +130,7 @@ def _leaky_relu(layer):
     )
 
 
-def _elu(layer):
+def _elu(layer: nn.ELU) -> _Activation:
     alpha = layer.alpha
     return _Activation(
         lambda z: nn.functional.elu(z, alpha),
@@ -114,7 +139,7 @@ def _elu(layer):
     )
 
 
-def _gelu(layer):
+def _gelu(layer: nn.GELU) -> _Activation:
     approximate = layer.approximate
     return _Activation(
         lambda z: nn.functional.gelu(z, approximate=approximate),
@@ -123,7 +148,7 @@ def _gelu(layer):
     )
 
 
-_ACTIVATIONS: dict[type[nn.Module], Callable[[nn.Module], _Activation]] = {
+_ACTIVATIONS: dict[type[nn.Module], Callable[[Any], _Activation]] = {
     nn.ReLU: _relu,
     nn.LeakyReLU: _leaky_relu,
     nn.ELU: _elu,
@@ -135,58 +160,60 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[nn.Module], _Activation]] = {
 }
 
 
-def _allocated_grad(parameter: nn.Parameter) -> Tensor:
+def _allocated_grad(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
 
 
 class Chain:
-    """The training step of a sequential network, written out.
+    """The training step of a sequential network without autograd.
 
     Parameters
     ----------
-    operations : list
+    operations : sequence
         The layers' operations in order.
     """
 
-    def __init__(self, operations: list):
+    def __init__(self, operations: Sequence[_Operation]):
         self.operations = operations
-        self.first = next(i for i, o in enumerate(operations) if isinstance(o, _Linear))
+        self.first, self._first_linear = next(
+            (i, o) for i, o in enumerate(operations) if isinstance(o, _Linear)
+        )
 
     @classmethod
     def of(cls, module: nn.Module, generator: torch.Generator | None = None) -> Chain | None:
-        """Return the chain of ``module``, or None where autograd has to do the work.
+        """Return the chain of ``module``, or None if the module needs autograd.
 
-        A module is a chain when it is a ``torch.nn.Sequential`` (nested or not) of linear layers,
-        known activations, dropout and identities, all trainable, with no hooks on them.
+        A module is a chain if it is a ``torch.nn.Sequential`` (nested or not) of linear layers,
+        known activations, dropout and identities, all trainable and without hooks. An
+        :class:`skec.networks.InputColumns` may come first.
         """
-        operations = []
+        operations: list[_Operation] = []
         for layer in _flatten(module):
-            kind = type(layer)
-            if kind is None or private.has_hooks(layer):
+            if private.has_hooks(layer):
                 return None
-            if kind is nn.Linear:
+            if type(layer) is nn.Linear:
                 if not all(p.requires_grad for p in layer.parameters()):
                     return None
                 operations.append(_Linear(layer))
-            elif kind is nn.Dropout:
+            elif type(layer) is nn.Dropout:
                 if layer.p > 0:
                     operations.append(_Dropout(layer, generator))
-            elif kind in _ACTIVATIONS:
-                operations.append(_ACTIVATIONS[kind](layer))
-            elif kind is InputColumns and not operations:
+            elif type(layer) in _ACTIVATIONS:
+                operations.append(_ACTIVATIONS[type(layer)](layer))
+            elif type(layer) is InputColumns and not operations:
                 operations.append(_Columns(layer))
-            elif kind is not nn.Identity:
+            elif type(layer) is not nn.Identity:
                 return None
         first = next((o for o in operations if not isinstance(o, _Columns | _Dropout)), None)
         if not isinstance(first, _Linear):
             return None
-        if len(list(module.parameters())) < sum(operation.n_tensors for operation in operations):
-            return None  # a parameter used twice: its gradients would overwrite each other
+        if len(list(module.parameters())) < sum(o.n_parameters for o in operations):
+            return None  # the two gradients of a shared parameter would overwrite each other
         return cls(operations)
 
-    def step(self, inputs: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+    def step(self, inputs: Tensor, loss: OutputLoss) -> Tensor:
         """Write the gradients of one batch and return its loss.
 
         Parameters
@@ -198,18 +225,19 @@ class Chain:
         for operation in self.operations:
             inputs = operation.forward(inputs)
         value, grad = loss(inputs)
-        last = len(self.operations) - 1
-        for i in range(last, self.first - 1, -1):
-            grad = self.operations[i].backward(grad, i == self.first)
+        for operation in reversed(self.operations[self.first + 1 :]):
+            grad = operation.backward(grad)
+        self._first_linear.write_gradients(grad)
         return value
 
 
-def _flatten(module: nn.Module):
-    """Yield the layers of nested sequential modules in order; None in place of anything else."""
-    runs_in_order = (
-        isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-    )
-    if runs_in_order and not private.has_hooks(module):
+def _flatten(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers of nested sequential modules in order, other modules as they are."""
+    if (
+        isinstance(module, nn.Sequential)
+        and type(module).forward is nn.Sequential.forward
+        and not private.has_hooks(module)
+    ):
         for child in module:
             yield from _flatten(child)
     else:

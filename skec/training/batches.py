@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from ..utils import Samples
 class TensorBatches:
     """Batches of a :class:`skec.utils.Samples` as slices of its tensors.
 
-    An epoch gathers the shuffled rows once; its batches are views of the result. Nothing is done
-    per sample.
+    An epoch gathers the shuffled rows once. Its batches are views of the result, so no work is
+    done per sample.
 
     Parameters
     ----------
@@ -23,9 +24,9 @@ class TensorBatches:
     batch_size : int, default=128
     shuffle : bool, default=False
     drop_last : bool, default=False
-        Whether to leave out a last batch that is not full.
+        Whether to leave out an incomplete last batch.
     generator : torch.Generator, default=None
-        Source of the order.
+        Source of the random order.
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class TensorBatches:
         return full + (rest > 0 and not self.drop_last)
 
     def tensors(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
-        """Yield features, targets and weights of each batch of an epoch."""
+        """Yield features, targets and sample weights of each batch of an epoch."""
         data = self.dataset
         if self.shuffle and len(data) > self.batch_size:
             data = data.take(torch.randperm(len(data), generator=self.generator))
         yield from islice(data.batches(self.batch_size), len(self))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
         for x, y, weights in self.tensors():
             y = torch.zeros(len(x), 1) if y is None else y
             yield (x, y) if weights is None else ({"X": x, "sample_weight": weights}, y)

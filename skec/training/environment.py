@@ -1,4 +1,4 @@
-"""The state of torch that small networks want: one thread, no denormals."""
+"""Settings of torch for small networks: one thread, no denormal numbers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 def small_network_mode() -> Iterator[None]:
     """Run on one thread and flush denormal numbers to zero.
 
-    With one thread the order of every sum is fixed, so a result does not depend on how many
-    processes share the machine. On small matrices a second thread gains next to nothing. Denormals
-    appear in an optimiser's moments wherever a gradient has been zero for long, at dead units and
-    masked weights, and slow the step several times.
+    With one thread the order of every sum is fixed, so results do not depend on how many processes
+    share the machine. A second thread hardly speeds up small matrices. Denormal numbers appear in
+    the moments of an optimiser where gradients stay zero, that is, at dead units and masked
+    weights. They make the optimiser's step several times slower.
     """
     threads = torch.get_num_threads()
     flushes = (torch.full((1,), 1e-38) * 1e-3).item() == 0.0

@@ -1,4 +1,4 @@
-"""Removed weights that stay exactly zero while a network is trained."""
+"""Masks that keep removed weights at exactly zero during training."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from ..utils import private
 
 
 class MaskedWeights:
-    """Weights of which some stay exactly zero.
+    """Weights with masks; removed weights stay exactly zero.
 
-    This is the only place where removed weights are kept at zero in training: a step first loses
-    the gradients of removed weights, and afterwards the weights themselves are set to zero again,
-    because momentum and weight decay move them too.
+    A masked step first sets the gradients of removed weights to zero. After the step it sets the
+    removed weights to zero again, because momentum and weight decay change them too.
 
     Parameters
     ----------
     masks : sequence of (tensor, bool tensor) pairs
-        True marks a weight that is kept. The tensors are changed in place.
+        Weights and their masks. True marks a kept weight. The weights are changed in place.
 
     Examples
     --------
@@ -40,17 +39,17 @@ class MaskedWeights:
 
     @classmethod
     def of(cls, module: nn.Module, masks: Mapping[str, Tensor]) -> MaskedWeights:
-        """The masked weights of a network, by the names of its layers."""
+        """The masked weights of a network, given masks by layer name."""
         return cls([(layer_of(module, name).weight, mask) for name, mask in masks.items()])
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Set removed weights to zero, whatever they hold now."""
+        """Set removed weights to zero."""
         for parameter, removed in zip(self.parameters, self.removed, strict=True):
             parameter.masked_fill_(removed, 0.0)
 
     def count_revived(self) -> int:
-        """The number of removed weights that are not zero."""
+        """Count the removed weights that are not zero."""
         pairs = zip(self.parameters, self.removed, strict=True)
         return sum(int(parameter[removed].count_nonzero()) for parameter, removed in pairs)
 
@@ -62,12 +61,12 @@ class MaskedWeights:
             private.multiply([g for g, _ in present], [k for _, k in present])
 
     def stepping(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """An optimiser's ``step`` that keeps removed weights at zero.
+        """Return an optimiser's ``step`` that keeps removed weights at zero.
 
         Parameters
         ----------
         step : callable
-            Takes no argument, or a closure that computes the gradients again.
+            Takes no argument, or a closure that evaluates the loss and its gradients.
         """
 
         def masked_step(closure: Callable[[], Any] | None = None) -> Any:
@@ -82,7 +81,7 @@ class MaskedWeights:
         return masked_step
 
     def masking(self, closure: Callable[[], Any]) -> Callable[[], Any]:
-        """A closure that computes gradients, without those of removed weights."""
+        """Return an optimiser's closure that sets the gradients of removed weights to zero."""
 
         def masked_closure() -> Any:
             loss = closure()

@@ -1,8 +1,9 @@
-"""The optimiser's step without its bookkeeping."""
+"""AdamW with other defaults, and optimiser steps without bookkeeping."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,31 +13,37 @@ from ..utils import private
 
 
 class AdamW(torch.optim.AdamW):
-    """``torch.optim.AdamW`` with moments that forget at the same, short rate.
+    """``torch.optim.AdamW`` with the same, fast decay for both moments.
 
-    The defaults ``betas=(0.95, 0.95)`` were chosen by measurement on small tabular data; the others
-    are torch's.
+    The default ``betas=(0.95, 0.95)`` was chosen by measurements on small tabular data. The default
+    ``lr`` is 1e-2. The other defaults are those of torch.
     """
 
-    def __init__(self, params, lr=1e-2, betas=(0.95, 0.95), **kwargs):
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-2,
+        betas: tuple[float, float] = (0.95, 0.95),
+        **kwargs: Any,
+    ):
         super().__init__(params, lr=lr, betas=betas, **kwargs)
 
 
 _ADAM = (torch.optim.Adam, torch.optim.AdamW, AdamW)
 
 
-def supports_fused(optimizer: Callable) -> bool:
+def supports_fused(optimizer: Callable[..., Any]) -> bool:
     """Whether an optimiser class of torch has a fused kernel for the CPU."""
     return optimizer in (*_ADAM, torch.optim.SGD, torch.optim.Adagrad)
 
 
-def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """Return a function equal to ``optimizer.step``, without the work around the kernel.
+def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+    """Return a faster function that is equivalent to ``optimizer.step``.
 
-    ``torch.optim`` spends several times the kernel's own time on collecting the state of small
-    networks. For a fused Adam or AdamW without hooks the state is collected once and the kernel
-    called directly; the optimiser's state stays the one that its own ``step`` would have left.
-    Any other optimiser keeps its own ``step``.
+    On small networks ``torch.optim`` takes several times as long to collect its state as to run
+    the kernel. For a fused Adam or AdamW without hooks the returned function collects the state
+    once and calls the kernel directly. It updates the optimiser's state as ``step`` does. For
+    other optimisers ``optimizer.step`` itself is returned.
     """
     if type(optimizer) not in _ADAM or not all(
         group.get("fused") and not group["amsgrad"] and isinstance(group["lr"], float)
@@ -46,7 +53,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
     if private.optimizer_has_hooks(optimizer) or private.fused_adam(decoupled=True) is None:
         return optimizer.step
 
-    prepared: list[tuple] = []
+    prepared: list[tuple[Any, ...]] = []
 
     def prepare() -> None:
         for group in optimizer.param_groups:
@@ -97,7 +104,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
 
 
 def _counter(steps: list[Tensor]) -> Callable[[], None]:
-    """Return a function that adds one to each; on the CPU numpy is several times faster at it."""
+    """Return a function that adds one to each step count; on the CPU, numpy is the fastest."""
     if any(step.device.type != "cpu" for step in steps):
         return lambda: private.add_one(steps)
     counts = [step.numpy() for step in steps]
@@ -110,6 +117,6 @@ def _counter(steps: list[Tensor]) -> Callable[[], None]:
 
 
 def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether ``step`` may want to evaluate the loss itself."""
+    """Whether ``optimizer.step`` may need a closure that evaluates the loss."""
     known = type(optimizer).__module__.startswith("torch.optim") or type(optimizer) is AdamW
     return not known or isinstance(optimizer, torch.optim.LBFGS)

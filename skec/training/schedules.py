@@ -1,9 +1,11 @@
-"""How the learning rate moves over a phase of training."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+
+from torch.optim import Optimizer
 
 
 def _constant(progress: float) -> float:
@@ -36,7 +38,7 @@ class LearningRate:
         cosine cycles of doubling length that begin and end at zero (Holzmüller, Grinsztajn,
         Steinwart, "Better by default", arXiv:2407.04491).
     n_steps : int
-        Number of steps of the phase.
+        Number of optimiser steps of the training phase.
 
     Examples
     --------
@@ -50,15 +52,15 @@ class LearningRate:
     0.05
     """
 
-    def __init__(self, optimizer, schedule: str, n_steps: int):
+    def __init__(self, optimizer: Optimizer, schedule: str, n_steps: int):
         self.optimizer, self.function = optimizer, LR_SCHEDULES[schedule]
         self.constant = schedule == "constant"
         self.n_steps, self.taken = max(n_steps, 1), 0
         self.initial = [group["lr"] for group in optimizer.param_groups]
 
     def step(self) -> None:
-        """Set the rates of the next optimiser step."""
-        if self.constant:  # the user's own scheduler may move it
+        """Set the learning rates of the next optimiser step."""
+        if self.constant:  # a scheduler of the user may change the rate
             return
         offset = 0.5 if self.function(0.0) == 0.0 else 0.0  # no step at a rate of zero
         factor = self.function(min((self.taken + offset) / self.n_steps, 1.0))
@@ -67,7 +69,7 @@ class LearningRate:
             group["lr"] = initial * factor
 
     def restore(self) -> None:
-        """Put the initial rates back."""
+        """Restore the initial learning rates."""
         if not self.constant:
             for group, initial in zip(self.optimizer.param_groups, self.initial, strict=True):
                 group["lr"] = initial

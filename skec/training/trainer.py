@@ -1,4 +1,4 @@
-"""Epochs over data in memory, without the work that skorch does for every batch."""
+"""Training epochs over data in memory, without skorch's work per batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .backprop import Chain
 from .batches import TensorBatches
-from .losses import LossFunction
+from .losses import LossFunction, OutputLoss
 from .masks import MaskedWeights
 from .optimizer import fast_step
 from .schedules import LearningRate
@@ -23,13 +23,13 @@ class Trainer:
     ----------
     module : torch.nn.Module
     loss : callable
-        Takes targets and weights of a batch; returns a function from outputs to the loss and its
-        gradient.
+        Takes the targets and weights of a batch. Returns a function of the outputs, which returns
+        the loss and its gradient.
     optimizer : torch.optim.Optimizer
-        One whose ``step`` takes no closure.
+        Its ``step`` must not need a closure.
     rate : LearningRate
     masked : MaskedWeights or None
-        Weights that stay zero.
+        The masks of removed weights.
     generator : torch.Generator
         Source of the dropout masks.
     """
@@ -51,7 +51,8 @@ class Trainer:
         """Train on every batch once and return the mean loss."""
         self.module.train()
         self._respect_frozen()
-        write_gradients = self._autograd if self.chain is None else self._written_out
+        chain = self.chain
+        write_gradients = self._autograd if chain is None else torch.no_grad()(chain.step)
         total, n_samples = torch.zeros((), dtype=torch.float64), 0
         for X, y, weights in batches.tensors():
             value = write_gradients(X, self.loss(y, weights))
@@ -65,18 +66,15 @@ class Trainer:
         return step if self.masked is None else self.masked.stepping(step)
 
     def _respect_frozen(self) -> None:
-        """Leave parameters alone that a callback has frozen since the phase began."""
+        """Stop the training of parameters that a callback has frozen during the phase."""
         frozen = [p for p in self.module.parameters() if not p.requires_grad]
         if frozen and (self.chain is not None or any(p.grad is not None for p in frozen)):
             for parameter in frozen:
                 parameter.grad = None
             self.chain, self.step = None, self._keeping_masks(self.optimizer.step)
 
-    @torch.no_grad()
-    def _written_out(self, X, loss) -> Tensor:
-        return self.chain.step(X, loss)
-
-    def _autograd(self, X, loss) -> Tensor:
+    def _autograd(self, X: Tensor, loss: OutputLoss) -> Tensor:
+        """Write the gradients of one batch and return its loss."""
         self.optimizer.zero_grad(set_to_none=False)
         outputs = self.module(X)
         value, gradient = loss(outputs.detach())
@@ -101,10 +99,10 @@ def mean_loss(module: nn.Module, loss: LossFunction, batches: TensorBatches) -> 
     return _mean(total, n_samples, batches)
 
 
-def _mean(total, n_samples: int, batches: TensorBatches) -> float:
+def _mean(total: Tensor, n_samples: int, batches: TensorBatches) -> float:
     if n_samples == 0:
         raise ValueError(
-            f"There is no batch in an epoch of {len(batches.dataset)} samples: "
-            f"batch_size={batches.batch_size} with drop_last=True. Lower batch_size."
+            f"An epoch of {len(batches.dataset)} samples has no batch with "
+            f"batch_size={batches.batch_size} and drop_last=True. Lower batch_size."
         )
     return float(total) / n_samples

@@ -1,4 +1,4 @@
-"""Helpers that every stage uses."""
+"""Helpers shared by all parts of the library."""
 
 from . import least_squares, private
 from .lamp import lamp_scores

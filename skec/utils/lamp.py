@@ -1,4 +1,4 @@
-"""Layer-adaptive magnitudes, a score of single weights and a rule for ratios of layers."""
+"""Layer-adaptive magnitudes (LAMP): scores of weights, also used to set the layers' ratios."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def lamp_scores(weight: Tensor) -> Tensor:
-    """``w² / Σ w_u²`` over the weights ``u`` of the layer with ``|w_u| ≥ |w|``.
+    """LAMP scores of a layer's weights: ``w² / Σ w_u²`` over all ``u`` with ``|w_u| ≥ |w|``.
 
     Source: Lee, Park, Mo, Ahn, Shin, "Layer-adaptive sparsity for the magnitude-based pruning",
     ICLR 2021.

@@ -1,7 +1,7 @@
-"""Private parts of other libraries, where no public way exists; each behind one function.
+"""Access to private parts of other libraries, where there is no public API.
 
-Every function says why it is needed. Tests run them against the oldest and the newest supported
-version of each library.
+Every function documents why it is needed. Tests run them against the oldest and the newest
+supported version of each library.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # Interval, Options, StrOptions and validate_params: scikit-learn has no public way to declare the
-# allowed values of parameters, and with these the messages are the ones its users know.
+# allowed values of parameters. With these, the error messages are those of scikit-learn.
 
 
 def validate_parameters(estimator: Any) -> None:
@@ -55,14 +55,16 @@ def take_rows(values: Any, rows: Any) -> Any:
 
 
 def visual_block(name: str, estimator: Any) -> Any:
-    """The box of an estimator in the HTML representation, with a name of its own.
+    """The box of an estimator in the HTML representation, with a given name.
 
-    A box can be given a name only by this class, which moved in scikit-learn 1.7.
+    Only this class sets the name of a box. It moved in scikit-learn 1.7.
     """
     try:
         from sklearn.utils._repr_html.estimator import _VisualBlock
-    except ImportError:  # scikit-learn 1.6
-        from sklearn.utils._estimator_html_repr import _VisualBlock
+    except ImportError:  # scikit-learn 1.6; the installed version has no such module
+        from sklearn.utils._estimator_html_repr import (  # pyright: ignore[reportMissingImports]
+            _VisualBlock,
+        )
     return _VisualBlock(
         "single", estimator, names=name, name_details=str(estimator), name_caption=None
     )
@@ -89,17 +91,18 @@ def optimizer_has_hooks(optimizer: torch.optim.Optimizer) -> bool:
 def fused_adam(decoupled: bool) -> Callable[..., None] | None:
     """The fused kernel of Adam or AdamW; None if this version of torch has none.
 
-    ``torch.optim`` spends several times the kernel's own time around it, and the kernel itself has
-    no public name.
+    The kernel has no public name. A step of ``torch.optim`` takes several times as long as the
+    kernel alone.
     """
     return getattr(torch, "_fused_adamw_" if decoupled else "_fused_adam_", None)
 
 
 def multiply(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> None:
-    """Multiply tensors in place, all in one call. The public way is a call for each."""
-    torch._foreach_mul_(list(tensors), list(factors))
+    """Multiply tensors in place, all in one call. The public way takes one call per tensor."""
+    # torch exports it, its type stubs do not
+    torch._foreach_mul_(list(tensors), list(factors))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def add_one(tensors: Sequence[Tensor]) -> None:
-    """Add one to tensors in place, all in one call. The public way is a call for each."""
-    torch._foreach_add_(list(tensors), 1)
+    """Add one to tensors in place, all in one call. The public way takes one call per tensor."""
+    torch._foreach_add_(list(tensors), 1)  # pyright: ignore[reportPrivateImportUsage]

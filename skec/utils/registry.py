@@ -1,4 +1,4 @@
-"""Objects that users give by name, by name with parameters, or as instances."""
+"""Registries of classes that users select by name or pass as instances."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from abc import ABC
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-# What to say about a name that is known for the other granularity.
-FOR_UNITS = "for single weights; it goes with granularity='neuron'"
-FOR_WEIGHTS = "for whole units; it goes with granularity='weight'"
+# Hints in error messages for names that are registered for the other granularity.
+FOR_UNITS = "for single weights; it requires granularity='neuron'"
+FOR_WEIGHTS = "for whole units; it requires granularity='weight'"
 
 
 class Registry(dict[str, Any]):
-    """Classes that are known by a name.
+    """Classes registered by name.
 
     Parameters
     ----------
     what : str
-        The argument that takes the names, as error messages call it, such as ``"method"``.
+        The argument that takes the names, such as ``"method"``; used in error messages.
     parameters_name : str, default=None
         The argument that takes the parameters of a named class; by default ``what`` with
         ``_params``.
     also : str, default=""
-        What the argument takes beside the names, for error messages.
+        Other values that the argument accepts, as text for error messages.
 
     Attributes
     ----------
     kind : type
         The base class of the registered classes.
     elsewhere : list of (Registry, str) pairs
-        Registries of other arguments or settings, with what to say about a name found there.
+        Registries of other settings, with the hint to show if a name is registered there.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class Registry(dict[str, Any]):
         self.elsewhere: list[tuple[Registry, str]] = []
 
     def make(self, value: Any, parameters: Mapping[str, Any] | None = None) -> Any:
-        """Return an instance: of the named class, or the given one.
+        """Return an instance of the named class, or the given instance itself.
 
         Parameters
         ----------
@@ -65,15 +65,14 @@ class Registry(dict[str, Any]):
         Raises
         ------
         ValueError
-            If the name, or the name of a parameter, is unknown, or parameters come with an
-            instance.
+            If the name or the name of a parameter is unknown, or if parameters are given
+            together with an instance.
         """
         if isinstance(value, self.kind):
             if parameters:
                 raise ValueError(
-                    f"{self.parameters_name}={dict(parameters)!r} goes with the name of a "
-                    f"{self.what}, but {self.what} is an object already. Give it its parameters "
-                    f"when you make it."
+                    f"{self.parameters_name}={dict(parameters)!r} needs the name of a {self.what}, "
+                    f"but {self.what} is an object already. Set its parameters when you create it."
                 )
             return value
         if not isinstance(value, str) or value not in self:
@@ -88,7 +87,7 @@ class Registry(dict[str, Any]):
         return self[value](**parameters)
 
     def unknown(self, value: Any, hint: str = "") -> ValueError:
-        """The error for a value that stands for nothing; ``hint`` says where it is known."""
+        """The error for an unknown value; ``hint`` names the setting in which it is known."""
         for registry, text in self.elsewhere:
             if isinstance(value, str) and value in registry:
                 hint = text
@@ -100,9 +99,9 @@ class Registry(dict[str, Any]):
 
 
 class Registered(ABC):
-    """Base class of classes that are entered in a registry by their ``name``.
+    """Base class of classes that are registered by their ``name``.
 
-    The class statement of the common base class names the registry: ``registry=Registry(...)``.
+    The class statement of the common base class sets the registry: ``registry=Registry(...)``.
     """
 
     name: ClassVar[str | None] = None
@@ -113,6 +112,6 @@ class Registered(ABC):
         if registry is not None:
             cls.registry = registry
             registry.kind = cls
-        name = vars(cls).get("name")  # the name of a parent class does not count
+        name = vars(cls).get("name")  # an inherited name is not registered again
         if name is not None:
             cls.registry[name] = cls

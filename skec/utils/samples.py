@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 class Samples(Dataset):
     """Features, targets and sample weights as tensors, with one row per sample.
 
-    Indexing gives ``(x, y)`` as skorch expects, or ``({"X": x, "sample_weight": w}, y)`` where
-    there are weights, so that any ``DataLoader`` can read it.
+    Indexing returns ``(x, y)`` as skorch expects, or ``({"X": x, "sample_weight": w}, y)`` if
+    there are sample weights, so any ``DataLoader`` can load it.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Samples(Dataset):
         return {"X": x, "sample_weight": self.sample_weight[index]}, y
 
     def take(self, rows: Tensor | slice) -> Samples:
-        """The samples of some rows."""
+        """Return the samples of some rows."""
         return type(self)(
             self.X[rows],
             None if self.y is None else self.y[rows],
@@ -52,7 +52,7 @@ class Samples(Dataset):
         )
 
     def draw(self, n_samples: int | None, random_state: Any = None) -> Samples:
-        """At most ``n_samples`` rows, drawn at random without replacement; None takes all."""
+        """Draw at most ``n_samples`` rows at random without replacement; None returns all."""
         if n_samples is None or n_samples >= len(self):
             return self
         rng = check_random_state(random_state)

@@ -1,4 +1,4 @@
-"""A value for arguments that were not given, where None is itself a value."""
+"""The default of arguments for which None is a valid value."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+import inspect
 from itertools import pairwise
 
 import numpy as np
@@ -7,18 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from skec import prune
 from skec.calibration import identity_metric
+from skec.calibration import statistics as package
 from skec.calibration.statistics import (
     ExactElimination,
+    InputMean,
     InputPower,
     LayerBatch,
     LayerStatistics,
     LossGradient,
+    NetworkStatistic,
     ProbeError,
     RowMoments,
     SensitivityMoments,
+    Statistic,
     merge,
 )
+from skec.criteria import Criterion, UnitCriterion
 from skec.utils import Samples
 
 N_IN, N_OUT = 3, 2
@@ -405,3 +412,227 @@ def test_merge_leaves_the_shards_as_they_were():
 @pytest.mark.parametrize(("weights", "expected"), [(None, 5.0), (torch.full((5,), 0.5), 2.5)])
 def test_total_weight_of_a_batch(weights, expected):
     assert LayerBatch(torch.zeros(5, 2), weights=weights).total_weight == expected
+
+
+# -- forms for convolutions and maps ---------------------------------------------------------------
+
+
+class Magnitudes(InputPower):
+    def _averaged(self, inputs):
+        return inputs.abs()
+
+
+class SamePower(InputPower):
+    pass
+
+
+class SameMean(InputMean):
+    pass
+
+
+class Untouched(nn.ReLU):
+    """Cannot be run."""
+
+    def forward(self, x):
+        raise AssertionError("the network was run")
+
+
+@pytest.mark.parametrize("kind", [Magnitudes, SamePower])
+class TestASubclassIsNotUsedOnConvolutions:
+    def test_it_has_no_form(self, kind):
+        assert InputPower.for_convolutions is not None
+        assert kind.for_convolutions is None
+        assert type(kind.of(nn.Linear(N_IN, N_OUT))) is kind
+        with pytest.raises(ValueError, match=f"{kind.__name__} is not defined for convolutions"):
+            kind.of(nn.Conv2d(2, 2, 1))
+
+    def test_pruning_refuses_before_any_work(self, kind):
+        class Reading(Criterion):
+            requires = (kind,)
+
+            def score(self, weight, statistics, generator):
+                raise AssertionError("the weights were scored")
+
+        module = nn.Sequential(Untouched(), nn.Conv1d(2, 2, 1))
+        with pytest.raises(ValueError, match="not defined for convolutions"):
+            prune(module, torch.zeros(3, 2, 4), pruning_ratio=0.5, method=Reading())
+
+
+class TestASubclassIsNotUsedOnMaps:
+    @pytest.mark.parametrize("layer", [nn.Conv1d(3, 2, 1), nn.Linear(12, 2)])
+    def test_it_has_no_form(self, layer):
+        assert InputMean.for_maps is not None
+        assert SameMean.for_maps is None
+        with pytest.raises(ValueError, match="SameMean is not defined for units that are maps"):
+            SameMean.of(layer, 3)
+        assert type(SameMean.of(nn.Linear(12, 2), 12)) is SameMean
+
+    @pytest.mark.parametrize("reader", [[nn.Conv1d(3, 2, 1)], [nn.Flatten(), nn.Linear(12, 2)]])
+    def test_pruning_refuses_before_any_work(self, reader):
+        class Reading(UnitCriterion):
+            requires = (SameMean,)
+
+            def score(self, units, statistics, generator):
+                raise AssertionError("the units were scored")
+
+        module = nn.Sequential(nn.Conv1d(2, 3, 1), Untouched(), *reader)
+        data = {"X": torch.zeros(5, 2, 4), "pruning_ratio": 0.5, "granularity": "neuron"}
+        with pytest.raises(ValueError, match="SameMean"):
+            prune(module, method=Reading(), **data)
+
+
+# -- all statistics that are sums ------------------------------------------------------------------
+
+SUMS = [
+    kind
+    for kind in (getattr(package, name) for name in package.__all__)
+    if isinstance(kind, type)
+    and issubclass(kind, Statistic)
+    and not issubclass(kind, NetworkStatistic)
+    and not inspect.isabstract(kind)
+]
+FORMS = {
+    form
+    for kind in SUMS
+    for form in (kind.for_convolutions, kind.for_maps)
+    if form not in (None, kind)
+}
+LINEAR = [(nn.Linear(5, 4), None)]
+CONVOLUTIONS = [
+    (nn.Conv1d(2, 3, 3, stride=2), None),
+    (nn.Conv2d(4, 6, 3, padding=1, groups=2), None),
+]
+MAPS = [
+    (nn.Linear(12, 4), 3),
+    (nn.Conv1d(3, 4, 2, padding=1), 3),
+    (nn.Conv2d(3, 4, 2, padding=1), 3),
+]
+# every statistic with each of its forms
+CASES = [
+    (kind, layer.double(), n_units)
+    for kind in SUMS
+    if kind not in FORMS
+    for layer, n_units in (
+        LINEAR + (CONVOLUTIONS if kind.for_convolutions else []) + (MAPS if kind.for_maps else [])
+    )
+]
+
+
+def layer_data(layer, weighted=True, n=11, n_seeds=2):
+    """The data of n samples for a layer; gradients of shape (n, n_seeds, ...)."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(n, *shape, generator=generator, dtype=torch.float64)
+
+    linear = isinstance(layer, nn.Linear)
+    size = () if linear else (6, 5)[: len(layer.kernel_size)]
+    inputs = draw(layer.in_features if linear else layer.in_channels, *size) + 1.0
+    outputs = layer(inputs).detach()
+    return {
+        "inputs": inputs,
+        "dense_pre_activations": outputs + draw(*outputs.shape[1:]),
+        "gradients": draw(n_seeds, *outputs.shape[1:]),
+        "input_gradients": draw(n_seeds, *inputs.shape[1:]),
+        "loss_gradients": draw(*layer.weight.flatten(1).shape),
+        "weights": draw().square() + 0.1 if weighted else None,
+    }
+
+
+def rows_of(data, index):
+    return {name: None if values is None else values[index] for name, values in data.items()}
+
+
+def squared_sensitivities(gradients):
+    return gradients.reshape(*gradients.shape[:3], -1).sum(3).square().sum(1)
+
+
+def statistics_of(kind, layer, n_units, data, batch_size):
+    """The statistics over the data, summed in batches."""
+    total = LayerStatistics.empty(layer, [kind], n_units)
+    for start in range(0, len(data["inputs"]), batch_size):
+        part = rows_of(data, slice(start, start + batch_size))
+        gradients, input_gradients, of_loss = (
+            part.pop(name) for name in ("gradients", "input_gradients", "loss_gradients")
+        )
+        weights = torch.ones(len(of_loss)).double() if part["weights"] is None else part["weights"]
+        batch = LayerBatch(
+            sensitivities=squared_sensitivities(gradients),
+            input_sensitivities=squared_sensitivities(input_gradients),
+            loss_gradient=torch.einsum("n,noi->oi", weights, of_loss),
+            **part,
+        )
+        for seed in range(gradients.shape[1]):
+            total.add_gradient(batch, gradients[:, seed], input_gradients[:, seed])
+        total.update(batch)
+    return total
+
+
+def public_numbers(statistic):
+    """All public attributes and properties of a statistic that hold tensors or floats."""
+    found = {}
+    for name in dir(statistic):
+        value = None if name.startswith("_") else getattr(statistic, name)
+        values = value if isinstance(value, tuple) else (value,)
+        if all(isinstance(one, torch.Tensor | float) for one in values):
+            found |= {f"{name} {i}": torch.as_tensor(one) for i, one in enumerate(values)}
+    if isinstance(statistic, RowMoments):
+        n_in = statistic.diagonal().shape[1] - 1
+        kept = torch.arange(4 * n_in).reshape(4, n_in) % 3 > 0
+        found["diagonal"] = statistic.diagonal()
+        for i, block in enumerate(statistic.blocks(kept, 2.0**30)):
+            found |= {f"block {i} {name}": values for name, values in vars(block).items()}
+    assert len(found) > 1
+    return found
+
+
+def assert_same_numbers(left, right):
+    left, right = public_numbers(left), public_numbers(right)
+    assert set(left) == set(right)
+    for name, values in left.items():
+        torch.testing.assert_close(values, right[name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_the_cases_are_all_statistics_and_all_forms():
+    assert {type(kind.of(layer, n_units)) for kind, layer, n_units in CASES} == set(SUMS)
+    assert set(SUMS) >= FORMS
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "layer", "n_units"),
+    [pytest.param(*case, id=f"{case[0].__name__}-{type(case[1]).__name__}") for case in CASES],
+)
+def test_two_shards_merge_to_the_statistic_of_all_data(kind, layer, n_units, weighted):
+    data = layer_data(layer, weighted)
+    shards = [
+        {"layer": statistics_of(kind, layer, n_units, rows_of(data, shard), 3)}
+        for shard in (slice(0, 7), slice(7, 11))
+    ]
+    found = merge(shards)["layer"][kind]
+    assert_same_numbers(found, statistics_of(kind, layer, n_units, data, 11)[kind])
+
+
+@pytest.mark.parametrize("kind", sorted(set(SUMS) - FORMS, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("name", ["for_convolutions", "for_maps"])
+def test_a_form_at_a_single_position_is_the_statistic_of_the_linear_layer(kind, name):
+    if getattr(kind, name) is None:
+        with pytest.raises(ValueError, match="not defined for"):
+            kind.of(nn.Conv1d(5, 4, 1), None if name == "for_convolutions" else 5)
+        return
+    layer, convolution = nn.Linear(5, 4).double(), nn.Conv1d(5, 4, 1).double()
+    data = layer_data(layer)
+    maps = {
+        key: data[key][..., None]
+        for key in ("inputs", "dense_pre_activations", "gradients", "input_gradients")
+    }
+    n_units = None if name == "for_convolutions" else 5
+    expected = public_numbers(statistics_of(kind, layer, None, data, 4)[kind])
+    form = statistics_of(kind, convolution, n_units, data | maps, 4)[kind]
+    assert type(form) is getattr(kind, name)
+    found = public_numbers(form)
+    assert set(found) == set(expected)
+    for key, values in found.items():
+        torch.testing.assert_close(
+            values, expected[key].expand_as(values), rtol=1e-9, atol=1e-12, msg=key
+        )

@@ -288,7 +288,7 @@ class Skip(nn.Module):
 
 
 ERRORS = [
-    ({"method": "magnitude"}, "method='magnitude' is unknown for whole units; it goes with"),
+    ({"method": "magnitude"}, "method='magnitude' is unknown for whole units; it requires"),
     ({"method": "best"}, "method='best' is unknown. Choose one of"),
     ({"compensation": "weights"}, "compensation='weights' is unknown for whole units"),
     ({"compensation": "all"}, "compensation='all' is unknown. Choose 'auto' or one of"),

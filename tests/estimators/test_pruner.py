@@ -178,6 +178,26 @@ class TestTransform:
         np.testing.assert_array_equal(pruner.transform(X), pruner.predict_proba(X))
         assert list(pruner.get_feature_names_out()) == ["output_no", "output_yes"]
 
+    def test_columns_can_be_put_back(self):
+        pruner = ECPruner(regressor(), output="features", pruning_ratio=0.9).fit(X, TARGET)
+        back, support = pruner.inverse_transform(pruner.transform(X)), pruner.get_support()
+        np.testing.assert_array_equal(back[:, support], X[:, support])
+        assert not back[:, ~support].any()
+
+    @pytest.mark.parametrize("output", ["hidden", "output"])
+    def test_units_and_outputs_are_no_columns(self, output):
+        pruner = ECPruner(regressor(), output=output).fit(X, TARGET)
+        assert not hasattr(pruner, "inverse_transform")
+
+    def test_the_support_is_that_of_the_network_after_the_refit(self):
+        settings = {"output": "features", "pruning_ratio": 0.9, "random_state": 0}
+        pruner = ECPruner(regressor(), refit_epochs=3, **settings).fit(X, TARGET)
+        used = (pruner.estimator_.network_[0].weight != 0).any(0).numpy()
+        assert (pruner.get_support() <= used).all()
+        moved = X.copy()
+        moved[:, ~pruner.get_support()] += 5.0
+        np.testing.assert_array_equal(pruner.predict(moved), pruner.predict(X))
+
     def test_features_that_have_a_weight(self):
         wide = np.column_stack([X, np.ones((150, 3))])  # constant columns cost nothing
         pruner = ECPruner(regressor(), output="features", pruning_ratio=0.8).fit(wide, TARGET)
@@ -274,10 +294,10 @@ class TestUnits:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"method": "magnitude"}, "it goes with granularity='weight'"),
-            ({"method": "obd"}, "it goes with granularity='weight'"),
+            ({"method": "magnitude"}, "it requires granularity='weight'"),
+            ({"method": "obd"}, "it requires granularity='weight'"),
             ({"scope": "row"}, "scope='row' is unknown for whole units"),
-            ({"granularity": "weight", "method": "l1"}, "it goes with granularity='neuron'"),
+            ({"granularity": "weight", "method": "l1"}, "it requires granularity='neuron'"),
             ({"granularity": "channel"}, "granularity"),
         ],
         ids=str,

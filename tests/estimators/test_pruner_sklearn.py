@@ -465,7 +465,7 @@ class TestErrors:
 
     def test_another_solver_than_that_of_the_fit(self):
         mlp, y = fitted(solver="lbfgs")
-        with pytest.raises(ValueError, match=r"fitted with 'lbfgs'.*Fit it anew"):
+        with pytest.raises(ValueError, match=r"fitted with 'lbfgs'.*Fit it again"):
             ECPruner(mlp.set_params(solver="adam"), prefit=True, refit_epochs=1).fit(X, y)
 
     def test_of_what_is_given(self):

@@ -694,7 +694,7 @@ NO_CHAINS = {
     ),
     "residual": (
         nn.Sequential(nn.Conv2d(2, 2, 3), Residual(), nn.Conv2d(2, 1, 3)),
-        r"module '1', a Residual, is neither a Sequential nor known",
+        r"module '1', a Residual, is neither a Sequential nor a module supported",
     ),
     "group norm": (
         nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 1, 3)),

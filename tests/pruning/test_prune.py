@@ -1,4 +1,5 @@
 import copy
+import time
 import warnings
 from itertools import pairwise
 
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import skec
-from skec import PruningWarning, prune
-from skec.allocation import SCHEDULES
+from skec import PrunedMLPRegressor, PruningWarning, prune
+from skec.allocation import SCHEDULES, Schedule, Scope, at_once
 from skec.compensation import COMPENSATIONS, Compensation
 from skec.criteria import CRITERIA, Criterion
 
@@ -568,6 +569,167 @@ class TestAfterStep:
         expected = prune(module, samples(), **kwargs)
         found = prune(module, samples(), after_step=lambda m, masks: m.train(), **kwargs)
         assert_equal(found.module.state_dict(), expected.module.state_dict())
+
+
+class TestStats:
+    """What a result says of the steps that made it."""
+
+    @pytest.mark.parametrize("granularity", ["weight", "neuron"])
+    @pytest.mark.parametrize("n_steps", [1, 3])
+    def test_number_of_steps(self, granularity, n_steps):
+        result = prune(
+            network(), samples(), pruning_ratio=0.3, granularity=granularity, n_steps=n_steps
+        )
+        assert result.stats.n_steps == result.n_steps == n_steps
+
+    @pytest.mark.parametrize("granularity", ["weight", "neuron"])
+    def test_seconds_have_the_stages(self, granularity):
+        stages = {"score", "allocate", "remove"}
+        kwargs = {"granularity": granularity, "n_steps": 2}
+        plain, _ = step_by_step(after_step=None, **kwargs)
+        stepwise, _ = step_by_step(**kwargs)
+        assert set(plain.stats.seconds) == stages
+        assert set(stepwise.stats.seconds) == stages | {"after_step"}
+        for seconds in (plain.stats.seconds, stepwise.stats.seconds):
+            assert all(isinstance(value, float) and value >= 0 for value in seconds.values())
+
+    def test_seconds_add_up_over_the_steps(self):
+        result, _ = step_by_step(n_steps=4, after_step=lambda module, masks: time.sleep(0.01))
+        assert 0.03 <= result.stats.seconds["after_step"] < 3
+
+    @pytest.mark.parametrize("n_steps", [1, 4])
+    def test_adjusting_the_network_is_reported_for_each_step(self, n_steps):
+        compensation = COMPENSATIONS["network"](iterations=3)
+        stats = prune(
+            network(), samples(), pruning_ratio=0.5, compensation=compensation, n_steps=n_steps
+        ).stats
+        assert type(stats.cg_iterations) is type(stats.accepted) is tuple
+        assert len(stats.cg_iterations) == len(stats.accepted) == n_steps
+        assert all(type(n) is int and 0 < n <= 3 for n in stats.cg_iterations)
+        assert stats.accepted == (True,) * n_steps
+
+    @pytest.mark.parametrize("compensation", sorted({*COMPENSATIONS} - {"network"}))
+    def test_other_compensations_report_nothing(self, compensation):
+        kwargs = {"compensation": compensation, "pruning_ratio": 0.5, "n_steps": 2}
+        stats = prune(network(), samples(), **kwargs).stats
+        assert stats.cg_iterations == stats.accepted == ()
+
+    def test_a_step_that_cannot_lower_the_error_is_not_accepted(self):
+        module = network()
+        result = prune(module, samples(), pruning_ratio=0, compensation="network", n_steps=2)
+        assert result.stats.accepted == (False, False)
+        assert result.stats.cg_iterations == (0, 0)
+        assert_equal(result.module.state_dict(), module.state_dict())
+
+
+class ChangesEverything(Compensation):
+    """Changes all that remains, and records the state of some networks before it does."""
+
+    def __init__(self, *networks):
+        self.networks, self.records = list(networks), []
+
+    def record(self):
+        self.records += [(m, copy.deepcopy(m.state_dict())) for m in self.networks]
+
+    def apply(self, weight, bias, removed, statistics):
+        self.record()
+        return 1.5 * weight, bias + 1.0
+
+    @torch.no_grad()
+    def adjust(self, module, kept, statistics, calibration):
+        self.record()
+        if calibration.dense not in self.networks:
+            self.networks.append(calibration.dense)
+        for name, mask in kept.items():
+            module.get_submodule(name).weight.mul_(2.0 * mask)
+
+
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
+def test_a_step_leaves_the_networks_before_it_alone():
+    module = network()
+    state, masks_seen = copy.deepcopy(module.state_dict()), []
+    compensation = ChangesEverything(module)
+
+    def after_step(seen, masks):
+        compensation.networks.append(seen)
+        masks_seen.append((masks, copy.deepcopy(masks)))
+
+    result = prune(
+        module,
+        samples(),
+        pruning_ratio=0.6,
+        n_steps=4,
+        compensation=compensation,
+        after_step=after_step,
+    )
+    assert len(compensation.networks) == 5  # the given one, its copy, and one after each step
+    first_states = {}
+    for seen, recorded in compensation.records:
+        assert_equal(recorded, first_states.setdefault(id(seen), recorded))
+    assert set(first_states) == {id(seen) for seen in compensation.networks}
+    for dense in compensation.networks[:2]:
+        assert_equal(first_states[id(dense)], state)
+    for seen in compensation.networks:
+        assert_equal(seen.state_dict(), first_states[id(seen)])
+        assert seen is not result.module
+    for masks, before in masks_seen:
+        assert_equal(masks, before)
+
+
+class FirstColumns(Scope):
+    """Keeps the first inputs of each unit, whatever the scores."""
+
+    def allocate(self, scores, ratio, *, weights=None, reached=at_once):
+        keep = {}
+        for name, score in scores.items():
+            n_kept = round((1 - reached(ratio)) * score.shape[1])
+            keep[name] = (torch.arange(score.shape[1]) < n_kept).expand(score.shape)
+        return keep
+
+
+class AllInTheFirstStep(Schedule):
+    """Reaches the final ratio at once."""
+
+    def ratio(self, final, progress):
+        return final
+
+
+class TestYourOwnObjects:
+    """Scopes and schedules that are passed as objects and have no name."""
+
+    def test_have_no_name(self):
+        assert FirstColumns.name is AllInTheFirstStep.name is None
+
+    def test_a_scope_decides_what_is_kept(self):
+        module = mlp(4, 6, 2).double()
+        result = prune(module, samples(), pruning_ratio=0.5, scope=FirstColumns(), n_steps=2)
+        for mask in result.masks.values():
+            n_in = mask.shape[1]
+            assert torch.equal(mask, (torch.arange(n_in) < n_in / 2).expand(mask.shape))
+
+    def test_a_scope_can_forecast(self):
+        result = prune(mlp(4, 6, 2).double(), samples(), pruning_ratio=0.5, n_steps=1)
+        expected = sum(float(s[:, s.shape[1] // 2 :].sum()) for s in result.scores.values())
+        assert result.forecast(0.5, FirstColumns()) == pytest.approx(expected)
+
+    def test_a_schedule_decides_when(self):
+        _, seen = step_by_step(schedule=AllInTheFirstStep())
+        for _, masks, _ in seen:
+            assert sum(int((~mask).sum()) for mask in masks.values()) == round(0.6 * 78)
+
+    def test_are_taken_by_the_estimators(self):
+        X = samples(40).float().numpy()
+        scope, schedule = FirstColumns(), AllInTheFirstStep()
+        estimator = PrunedMLPRegressor(
+            (6,), pruning_ratio=0.5, scope=scope, schedule=schedule, n_steps=2, max_epochs=2,
+            random_state=0,
+        ).fit(X, X[:, 0])  # fmt: skip
+        assert estimator.scope is scope
+        assert estimator.schedule is schedule
+        assert estimator.sparsity_ == 0.5
+        for mask in estimator.masks_.values():
+            n_in = mask.shape[1]
+            assert torch.equal(mask, (torch.arange(n_in) < n_in / 2).expand(mask.shape))
 
 
 @pytest.mark.filterwarnings("ignore::skec.PruningWarning")

@@ -210,7 +210,7 @@ def test_methods_of_units_take_their_parameters():
 def test_names_that_are_known_elsewhere_are_told_from_those_that_are_not(known, other, granularity):
     assert set(other) - set(known)
     for name in set(other) - set(known):
-        with pytest.raises(ValueError, match=f"'{name}' .* goes with granularity='{granularity}'"):
+        with pytest.raises(ValueError, match=f"'{name}' .* requires granularity='{granularity}'"):
             known.make(name)
     with pytest.raises(ValueError, match=r"'nothing' is unknown\. Choose") as error:
         known.make("nothing")

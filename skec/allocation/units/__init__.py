@@ -1,4 +1,4 @@
-"""Scopes of units: where the units of hidden layers compete.
+"""Scopes for units: the groups in which the scores of hidden units are compared.
 
 To add one, write its file and import it here.
 """

@@ -1,4 +1,4 @@
-"""Units compete in their layer."""
+"""The units of a layer are compared with each other."""
 
 from __future__ import annotations
 

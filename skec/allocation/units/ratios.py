@@ -1,4 +1,4 @@
-"""Each hidden layer has its own ratio."""
+"""A pruning ratio for each hidden layer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..counts import keep_highest, n_removed_units
 class UnitLayerRatios(UnitScope):
     """Remove a given ratio of the units of each hidden layer.
 
-    The ratios take the place of the pruning ratio. Layers that are not named keep all units, and
-    every layer keeps one.
+    The ratios are used instead of the pruning ratio. Layers without a ratio keep all units, and
+    every layer keeps at least one.
 
     Parameters
     ----------
     ratios : mapping of layer name to float
-        In [0, 1). A mapping as ``scope`` stands for this class.
+        In [0, 1). A mapping passed as ``scope`` is converted to this class.
     """
 
     def __init__(self, ratios: Mapping[str, float]):

@@ -1,4 +1,4 @@
-"""Units compete over the whole network."""
+"""All hidden units of the network are compared with each other."""
 
 from __future__ import annotations
 

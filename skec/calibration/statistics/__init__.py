@@ -1,7 +1,7 @@
 """Sums over the calibration data from which scores and compensations are computed.
 
-Every statistic is a sum over samples: it takes data in batches, and two of them that saw
-different data merge into the one that saw both. Sums are kept in float64.
+A statistic is updated batch by batch. The statistics of two shards of the data merge into the
+statistic of all data. Sums are accumulated in float64.
 """
 
 from ._base import (

@@ -7,31 +7,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 from torch import Tensor, nn
 
+from ...networks import PrunableLayer
 from ...utils import Samples
 from ..metric import OutputMetric
 
 
 class Need(Flag):
-    """What a statistic needs to see of a batch, beside the layer's inputs.
+    """The data that a statistic needs in addition to the layer's inputs.
 
     Attributes
     ----------
     NOTHING
-        The inputs are enough.
+        No further data.
     SENSITIVITIES
         ``batch.sensitivities``: squared output sensitivities to the pre-activations.
     INPUT_SENSITIVITIES
-        ``batch.input_sensitivities``: the same for the inputs.
+        ``batch.input_sensitivities``: squared output sensitivities to the inputs.
     GRADIENTS
         Calls of ``add_gradient`` with gradients at the pre-activations.
     INPUT_GRADIENTS
         Calls of ``add_gradient`` with gradients at the pre-activations and the inputs.
     LOSS_GRADIENT
-        ``batch.loss_gradient``: the gradient of the loss. Needs targets.
+        ``batch.loss_gradient``: the gradient of the loss. Requires targets.
     DENSE_OUTPUTS
         ``batch.dense_pre_activations``: the layer's pre-activations in the dense network.
 
@@ -51,36 +52,37 @@ class Need(Flag):
 
     @classmethod
     def of(cls, statistics: Sequence[type[Statistic]]) -> Need:
-        """Everything that some statistics need."""
+        """The union of the needs of some statistics."""
         total = cls.NOTHING
         for statistic in statistics:
             total |= statistic.needs
         return total
 
 
-# What has to be computed by differentiating the outputs.
+# The needs that are computed by differentiating the outputs.
 BACKWARD = Need.SENSITIVITIES | Need.INPUT_SENSITIVITIES | Need.GRADIENTS | Need.INPUT_GRADIENTS
 
 
 @dataclass
 class LayerBatch:
-    """One layer's part of one batch.
+    """The data of one layer for one batch. A field that no statistic needs is None.
 
     Attributes
     ----------
     inputs : tensor of shape (n_samples, n_in)
         For a convolution (n_samples, n_channels, ...).
     sensitivities : tensor of shape (n_samples, n_out) or None
-        ``s_i(x)``; given if a statistic needs it.
+        ``s_i(x)``.
     weights : tensor of shape (n_samples,) or None
-        Sample weights; None stands for ones.
+        Sample weights; None means ones.
     loss_gradient : tensor of shape (n_out, n_in) or None
-        Gradient of the batch's summed, weighted loss; given if a statistic needs it.
+        Gradient of the batch's summed, weighted loss.
     input_sensitivities : tensor of shape (n_samples, n_in) or None
-        Squared output sensitivity to each input; given if a statistic needs it. For a convolution
-        (n_samples, n_channels), to a shift of the whole channel.
+        Squared output sensitivity to each input. For a convolution (n_samples, n_channels), the
+        squared output sensitivity to a shift of the whole channel.
     dense_pre_activations : tensor of shape (n_samples, n_out) or None
-        The layer's pre-activations in the dense network; given if a statistic needs them.
+        The layer's pre-activations in the dense network. For a convolution
+        (n_samples, n_out, ...).
     """
 
     inputs: Tensor
@@ -96,10 +98,10 @@ class LayerBatch:
         return float(len(self.inputs) if self.weights is None else self.weights.sum())
 
     def get(self, name: str) -> Tensor:
-        """A field that a statistic needs, which the pass over the data has filled in."""
+        """Return a field; raise a ``ValueError`` if it is None."""
         value = getattr(self, name)
         if value is None:
-            raise ValueError(f"This batch has no {name}: the statistic must name it in ``needs``.")
+            raise ValueError(f"The batch has no {name}. Declare it in needs of the statistic.")
         return value
 
 
@@ -108,30 +110,30 @@ class Statistic(ABC):
 
     Parameters
     ----------
-    layer : torch.nn.Module
-        A linear layer, or for ``for_convolutions`` a convolution. It gives the shapes.
+    layer : torch.nn.Linear
+        Gives the shapes. The class named by ``for_convolutions`` gets a convolution.
 
     Attributes
     ----------
     needs : Need
-        What a batch must have.
+        The data that each batch must have.
     for_convolutions : Statistic class or None
-        The class that takes the place of this one for a convolution, whose weight is a matrix of
-        shape (n_out, n_in) with ``n_in`` the size of a filter. None if there is none.
+        The class to use for a convolution, whose weight is treated as a matrix of shape
+        (n_out, n_in) with ``n_in`` the size of a filter. None if convolutions are not supported.
     for_maps : Statistic class or None
-        The class that takes the place of this one for a layer whose inputs are maps: several
-        columns for each unit of the layer before. Made with the number of those units.
+        The class to use for a layer whose inputs are maps, that is several columns for each unit
+        of the previous layer. It is created with the number of those units as a second argument.
+        None if maps are not supported.
 
     Notes
     -----
-    ``for_convolutions`` and ``for_maps`` are declared in the body of a class and are not
-    inherited: a subclass that says nothing is not defined for convolutions and maps. ``"self"``
-    says that the class is its own form.
+    ``for_convolutions`` and ``for_maps`` are declared in the class body. Subclasses do not inherit
+    them. The value ``"self"`` means the class itself; it is replaced when the class is created.
     """
 
     needs: ClassVar[Need] = Need.NOTHING
-    for_convolutions: ClassVar[type[Statistic] | None] = None
-    for_maps: ClassVar[type[Statistic] | None] = None
+    for_convolutions: ClassVar[type[Statistic] | Literal["self"] | None] = None
+    for_maps: ClassVar[type[Statistic] | Literal["self"] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -141,24 +143,35 @@ class Statistic(ABC):
 
     @classmethod
     def needs_backward(cls) -> bool:
-        """Whether the outputs have to be differentiated."""
+        """Whether the statistic needs derivatives of the outputs."""
         return bool(cls.needs & BACKWARD)
 
     @classmethod
-    def of(cls, layer: nn.Module, n_units: int | None = None) -> Statistic:
-        """The statistic of a layer; ``n_units`` is how many units it reads, if that counts."""
-        linear = isinstance(layer, nn.Linear)
-        one_column_each = linear and n_units in (None, layer.in_features)
-        if one_column_each:
+    def of(cls, layer: PrunableLayer, n_units: int | None = None) -> Statistic:
+        """Create the statistic of a layer, in the form for this layer.
+
+        Parameters
+        ----------
+        layer : torch.nn.Linear, Conv1d or Conv2d
+        n_units : int, default=None
+            Number of units of the previous layer that this layer reads; None if the statistic does
+            not use them.
+
+        Raises
+        ------
+        ValueError
+            If the statistic is not defined for the layer.
+        """
+        if isinstance(layer, nn.Linear) and n_units in (None, layer.in_features):
             return cls(layer)
         form = cls.for_convolutions if n_units is None else cls.for_maps
-        if form is None:
+        if not isinstance(form, type):
             what = "convolutions" if n_units is None else "units that are maps"
             raise ValueError(f"The statistic {cls.__name__} is not defined for {what}.")
         return form(layer) if n_units is None else cast(Any, form)(layer, n_units)
 
     @abstractmethod
-    def __init__(self, layer: Any): ...
+    def __init__(self, layer: Any) -> None: ...
 
     @abstractmethod
     def update(self, batch: LayerBatch) -> None:
@@ -167,21 +180,21 @@ class Statistic(ABC):
     def add_gradient(  # noqa: B027
         self, batch: LayerBatch, gradient: Tensor, input_gradient: Tensor | None
     ) -> None:
-        """Add one seed's gradients of a batch, before its ``update``.
+        """Add one seed's gradients of a batch.
 
-        Called with ``Need.GRADIENTS`` and ``Need.INPUT_GRADIENTS``; with the latter,
-        ``input_gradient`` is given.
+        Called before ``update`` of the same batch if ``needs`` has ``Need.GRADIENTS`` or
+        ``Need.INPUT_GRADIENTS``. With the latter, ``input_gradient`` is not None.
         """
 
     @abstractmethod
     def merge(self, other: Any) -> None:
-        """Add what another statistic of the same layer saw."""
+        """Add a statistic of the same layer over other data."""
 
 
 class NetworkStatistic(Statistic):
-    """Base class: a measurement that runs the network itself, so it is no sum over batches.
+    """Base class: a measurement that runs the network on all samples, not a sum over batches.
 
-    Its ``measure`` takes the place of ``update``. It cannot be merged.
+    ``measure`` is called in place of ``update``. The results cannot be merged.
     """
 
     @classmethod
@@ -189,25 +202,27 @@ class NetworkStatistic(Statistic):
     def measure(
         cls,
         module: nn.Module,
-        layers: Mapping[str, nn.Module],
+        layers: Mapping[str, PrunableLayer],
         samples: Samples,
         metric: OutputMetric,
-    ) -> dict[str, Statistic]:
+    ) -> Mapping[str, Statistic]:
         """Return the statistic of each layer.
 
         Parameters
         ----------
         module : torch.nn.Module
-        layers : mapping of layer name to torch.nn.Linear
+        layers : mapping of layer name to torch.nn.Linear, Conv1d or Conv2d
         samples : Samples
         metric : OutputMetric
         """
 
     def update(self, batch: LayerBatch) -> None:
-        raise TypeError(f"{type(self).__name__} is measured, not summed over batches.")
+        raise TypeError(
+            f"{type(self).__name__} is measured, not summed over batches. Call measure."
+        )
 
     def merge(self, other: Any) -> None:
-        raise TypeError(f"{type(self).__name__} is measured on all samples and cannot be merged.")
+        raise TypeError(f"{type(self).__name__} is measured on all samples; it cannot be merged.")
 
 
 S = TypeVar("S", bound=Statistic)
@@ -221,7 +236,7 @@ class LayerStatistics:
     ----------
     by_class : dict of Statistic class to Statistic
     kept : bool tensor of shape (n_out, n_in) or None
-        The weights that earlier pruning steps have kept; None stands for all.
+        The weights kept by earlier pruning steps; None means all.
     """
 
     by_class: dict[type[Statistic], Statistic] = field(default_factory=dict)
@@ -230,12 +245,12 @@ class LayerStatistics:
     @classmethod
     def empty(
         cls,
-        layer: nn.Module,
+        layer: PrunableLayer,
         classes: Sequence[type[Statistic]],
         n_units: int | None = None,
         kept: Tensor | None = None,
     ) -> LayerStatistics:
-        """The statistics of a layer before the first batch."""
+        """Create the statistics of a layer, before the first batch."""
         return cls({statistic: statistic.of(layer, n_units) for statistic in classes}, kept)
 
     def __getitem__(self, statistic: type[S]) -> S:
@@ -263,7 +278,13 @@ class LayerStatistics:
 def merge(
     shards: Sequence[Mapping[str, LayerStatistics]],
 ) -> dict[str, LayerStatistics]:
-    """Merge the statistics of shards of the data into those of the whole."""
+    """Merge the statistics of shards of the data into the statistics of all data.
+
+    Parameters
+    ----------
+    shards : sequence of mappings of layer name to LayerStatistics
+        Not changed.
+    """
     first, *others = shards
     total = copy.deepcopy(dict(first))
     for other in others:

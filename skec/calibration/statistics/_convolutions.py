@@ -1,6 +1,8 @@
-"""The statistics of convolutions, whose weights are used at many positions of a sample."""
+"""Statistics of convolutions, which apply each weight at many positions of a sample."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +11,18 @@ from ...networks import blocks_of_patches, patches_bytes, weight_gradients
 from ._base import LayerBatch, Need
 from ._sums import Average, WeightMoments
 
-_REMEMBERED = 2**27  # bytes of a batch's patches
+_REMEMBERED = 2**27  # the patches of a batch of at most so many bytes are kept for the next seed
 
 
 class SharedWeightMoments(WeightMoments):
-    """The moments of elimination–compensation for weights that are used at many positions.
+    """The moments of elimination–compensation for the weights of a convolution.
 
-    The gradient of one output for a weight is, for a sample, ``d_ij = Σ_p g_ip a_jp``, and for the
-    bias ``d_i = Σ_p g_ip``, with p the positions. With sums over the outputs,
-    ``S_i = E[d_i²]``, ``m_ij = E[d_i d_ij] / S_i`` and ``V_ij = E[(d_ij − d_i m_ij)²]``: with one
-    position these are the moments of a linear layer. Inputs are centred first, which takes ``d_i``
-    times the centre from ``d_ij``. The samples are looked at in blocks, which bounds the memory.
+    For one sample and one output, with positions p, the gradient for a weight is
+    ``d_ij = Σ_p g_ip a_jp`` and the gradient for the bias is ``d_i = Σ_p g_ip``. With sums over
+    the outputs, ``S_i = E[d_i²]``, ``m_ij = E[d_i d_ij] / S_i`` and
+    ``V_ij = E[(d_ij − d_i m_ij)²]``. For a single position these are the moments of a linear
+    layer. The inputs are centred first, which subtracts ``d_i`` times the centre from ``d_ij``.
+    The samples are processed in blocks to bound the memory.
     """
 
     needs = Need.GRADIENTS
@@ -27,65 +30,82 @@ class SharedWeightMoments(WeightMoments):
     def __init__(self, layer: nn.Conv1d | nn.Conv2d):
         super().__init__(layer)
         self._layer = layer
-        self._n_out = len(layer.weight)
-        self._centre: Tensor | None = None
-        self._sums: tuple[Tensor, Tensor, Tensor] | None = None
-        self._seen: list[tuple[slice, Tensor]] | tuple | None = None
+        self._sums: _Sums | None = None
+        self._remembered: list[tuple[slice, Tensor, _Sums]] | None = None
 
     @torch.no_grad()
-    def add_gradient(self, batch, gradient, input_gradient):
+    def add_gradient(
+        self, batch: LayerBatch, gradient: Tensor, input_gradient: Tensor | None
+    ) -> None:
         gradient = gradient.flatten(2)
-        for rows, seen in self._centred_patches(batch):
-            of_weights = weight_gradients(seen, gradient[rows])
+        for rows, patches, sums in self._centred_patches(batch):
+            of_weights = weight_gradients(patches, gradient[rows])
             of_biases = gradient[rows].sum(2)
             weights = None if batch.weights is None else batch.weights[rows].sqrt()
             if weights is not None:
                 of_weights *= weights[:, None, None]
                 of_biases *= weights[:, None]
-            total, first, second = self._sums
-            total += of_biases.square().sum(0)
-            first += torch.einsum("no,noq->oq", of_biases, of_weights)
-            second += of_weights.square_().sum(0)
+            sums.add(of_weights, of_biases)
 
-    def _centred_patches(self, batch: LayerBatch):
-        """The patches of a batch less the centre; remembered for the next seed if they are few."""
-        if self._seen is None:
-            n_bytes = patches_bytes(self._layer, batch.inputs)
-            blocks = self._centred(batch)
-            self._seen = list(blocks) if n_bytes <= _REMEMBERED else ()
-            return self._seen or blocks
-        return self._seen or self._centred(batch)
+    def _centred_patches(self, batch: LayerBatch) -> Iterable[tuple[slice, Tensor, _Sums]]:
+        """The centred patches of a batch, block by block, and the sums to add them to."""
+        if patches_bytes(self._layer, batch.inputs) > _REMEMBERED:
+            return self._centre(batch)
+        if self._remembered is None:
+            self._remembered = list(self._centre(batch))
+        return self._remembered
 
-    def _centred(self, batch: LayerBatch):
-        for rows, seen in blocks_of_patches(self._layer, batch.inputs):
+    def _centre(self, batch: LayerBatch) -> Iterator[tuple[slice, Tensor, _Sums]]:
+        for rows, patches in blocks_of_patches(self._layer, batch.inputs):
             if self._sums is None:
-                self._begin(seen)
-            yield rows, seen.sub_(self._centre[:, :, None])
+                self._sums = _Sums(patches, len(self._layer.weight))
+            yield rows, patches.sub_(self._sums.centre[:, :, None]), self._sums
 
-    def _begin(self, seen: Tensor) -> None:
-        """Take the mean of the first patches as the centre."""
-        n_out, n_in = self._n_out, seen.shape[2]
-        self._centre = seen.mean((0, 3))
-        total = seen.new_zeros(n_out, dtype=torch.float64)
-        self._sums = (total, total.new_zeros((n_out, n_in)), total.new_zeros((n_out, n_in)))
-
-    def update(self, batch):
-        self._seen = None
+    def update(self, batch: LayerBatch) -> None:
+        self._remembered = None
         self.total_weight += batch.total_weight
 
-    def _close_block(self):
+    def _close_block(self) -> None:
         if self._sums is None:
             return
-        total, first, second = self._sums
+        centre, total = self._sums.centre, self._sums.total
+        first, second = self._sums.first, self._sums.second
         self._sums = None
         offset = first / torch.where(total > 0, total, 1.0)[:, None]
         scatter = (second - first * offset).clamp_min_(0.0)
-        centre = self._centre.repeat_interleave(len(total) // len(self._centre), 0)
-        self._merge(total, offset + centre, scatter)
+        self._merge(total, offset + centre.repeat_interleave(len(total) // len(centre), 0), scatter)
+
+
+class _Sums:
+    """Sums over samples of products of the gradients of centred patches.
+
+    Attributes
+    ----------
+    centre : tensor of shape (groups, n_in)
+        The mean of the first patches.
+    total : float64 tensor of shape (n_out,)
+        Sum of ``d_i²``.
+    first, second : float64 tensors of shape (n_out, n_in)
+        Sums of ``d_i d_ij`` and ``d_ij²``, with centred inputs.
+    """
+
+    def __init__(self, patches: Tensor, n_out: int):
+        self.centre = patches.mean((0, 3))
+        self.total = patches.new_zeros(n_out, dtype=torch.float64)
+        self.first, self.second = self.total.new_zeros((2, n_out, patches.shape[2]))
+
+    def add(self, of_weights: Tensor, of_biases: Tensor) -> None:
+        """Add gradients for weights and biases; ``of_weights`` is overwritten."""
+        self.total += of_biases.square().sum(0)
+        self.first += torch.einsum("no,noq->oq", of_biases, of_weights)
+        self.second += of_weights.square_().sum(0)
 
 
 class SharedInputPower(Average):
-    """Mean square of what each weight of a filter meets, over samples and positions."""
+    """Mean square of the inputs that each weight of a filter multiplies.
+
+    The mean is over samples and positions.
+    """
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d):
         super().__init__(layer, (layer.groups, layer.weight[0].numel()))
@@ -93,8 +113,8 @@ class SharedInputPower(Average):
 
     @torch.no_grad()
     def update(self, batch: LayerBatch) -> None:
-        for rows, seen in blocks_of_patches(self._layer, batch.inputs):
-            squares = seen.square_()
+        for rows, patches in blocks_of_patches(self._layer, batch.inputs):
+            squares = patches.square_()
             if batch.weights is not None:
                 squares *= batch.weights[rows, None, None, None]
             self.total += squares.mean(3).sum(0)

@@ -1,15 +1,20 @@
-"""The best change of the bias for the true network, weight by weight."""
+"""The optimal change of the bias for the network itself, for each weight."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...networks import Recorder, output_tensor
+from ...networks import PrunableLayer, Recorder, output_tensor
+from ...utils import Samples
+from ..metric import OutputMetric
 from ._base import NetworkStatistic
 
-_MAX_PASSES = 3e7  # forward passes of single samples that take minutes on a small network
+_MAX_PASSES = 3e7  # forward passes of single samples; takes minutes on a small network
 _ITERATIONS = 8
 
 
@@ -21,7 +26,7 @@ class ExactElimination(NetworkStatistic):
     error : float64 tensor of shape (n_out, n_in)
         The minimum.
     shift : float64 tensor of shape (n_out, n_in)
-        Where it is attained.
+        The minimiser ``Δb``.
     """
 
     def __init__(self, layer: nn.Linear):
@@ -29,23 +34,32 @@ class ExactElimination(NetworkStatistic):
         self.shift = torch.zeros_like(self.error)
 
     @classmethod
-    def measure(cls, module, layers, samples, metric):
-        n_weights = sum(int(layer.weight.count_nonzero()) for layer in layers.values())
+    def measure(
+        cls,
+        module: nn.Module,
+        layers: Mapping[str, PrunableLayer],
+        samples: Samples,
+        metric: OutputMetric,
+    ) -> Mapping[str, ExactElimination]:
+        linear = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
+        if len(linear) < len(layers):
+            raise ValueError(f"The statistic {cls.__name__} is not defined for convolutions.")
+        n_weights = sum(int(layer.weight.count_nonzero()) for layer in linear.values())
         passes = n_weights * len(samples)
         if passes > _MAX_PASSES:
             raise ValueError(
                 f"The exact error of {n_weights:,} weights on {len(samples):,} samples needs "
-                f"{passes:,} forward passes several times over; at most {_MAX_PASSES:,.0f} are "
-                f"done. Calibrate on fewer samples, name fewer layers, or use method='ec', which "
-                f"needs one backpropagation."
+                f"{passes:,} forward passes for each of several iterations; at most "
+                f"{_MAX_PASSES:,.0f} are allowed. Pass fewer samples, select fewer layers with "
+                f"layers=[...], or use method='ec', which backpropagates once."
             )
-        measured = {name: cls(layer) for name, layer in layers.items()}
+        measured = {name: cls(layer) for name, layer in linear.items()}
         with torch.no_grad(), tqdm(total=n_weights, unit="weight", disable=None) as bar:
             outputs = output_tensor(module(samples.X.clone()), len(samples))
-            with Recorder(module, layers) as record:
+            with Recorder(module, linear) as record:
                 record.forward(module, samples.X)
                 inputs = dict(record.inputs)
-            for name, layer in layers.items():
+            for name, layer in linear.items():
                 for unit in range(layer.out_features):
                     probe = _UnitProbe(module, layer, unit, samples, outputs, metric)
                     (columns,) = torch.nonzero(layer.weight[unit], as_tuple=True)
@@ -59,11 +73,19 @@ class ExactElimination(NetworkStatistic):
 
 
 class _UnitProbe:
-    """The network with another pre-activation of one unit, for several changes at once."""
+    """The network with changed pre-activations of one unit, for several changes at a time."""
 
     n_at_once = 64
 
-    def __init__(self, module, layer, unit, samples, outputs, metric):
+    def __init__(
+        self,
+        module: nn.Module,
+        layer: nn.Linear,
+        unit: int,
+        samples: Samples,
+        outputs: Tensor,
+        metric: OutputMetric,
+    ):
         self.module, self.layer, self.unit = module, layer, unit
         self.samples, self.outputs, self.metric = samples, outputs, metric
         weights = (
@@ -72,12 +94,12 @@ class _UnitProbe:
         self.weights = (weights.double() / weights.double().sum()).to(outputs.device)
 
     def changes(self, change: Tensor) -> Tensor:
-        """Outputs minus those of the network as it is, for changes of shape (n, n_samples)."""
+        """Changes of the outputs for changes of the pre-activation of shape (n, n_samples)."""
         n, n_samples = change.shape
         direction = torch.zeros_like(self.layer.weight[:, 0])
         direction[self.unit] = 1.0
 
-        def add(layer, arguments, output):
+        def add(layer: nn.Module, arguments: Any, output: Tensor) -> Tensor:
             return output + change.reshape(-1, 1) * direction
 
         handle = self.layer.register_forward_hook(add)
@@ -96,27 +118,32 @@ class _UnitProbe:
         return (left.double() * right.double()).sum(2) @ self.weights
 
     def minimise(self, lost: Tensor) -> tuple[Tensor, Tensor]:
-        """The least error over the shift, and the shift, for each of several removals.
+        """Minimise the error over the shift, for each of several removals.
 
-        Gauss–Newton steps, halved where the error grows; the best point counts.
+        Takes Gauss–Newton steps and halves a step that increases the error.
 
         Parameters
         ----------
         lost : tensor of shape (n_removals, n_samples)
-            What each removal takes from the pre-activation.
+            The part of the pre-activation that each removal subtracts.
+
+        Returns
+        -------
+        error, shift : float64 tensors of shape (n_removals,)
+            The smallest error found, and its shift.
         """
         shift = torch.zeros_like(lost[:, 0])
         one = torch.ones_like(shift)
 
-        def moved(shift):
+        def moved(shift: Tensor) -> Tensor:
             return self.changes(shift[:, None] - lost)
 
-        best, best_shift = None, shift
-        for _ in range(_ITERATIONS):
-            change, slope = torch.func.jvp(moved, (shift,), (one,))
+        best, best_shift, step = shift, shift, torch.zeros_like(shift)
+        for iteration in range(_ITERATIONS):
+            change, slope = torch.func.jvp(moved, (shift,), (one,))[:2]
             error = self.product(change, change)
-            if best is None:
-                best, best_shift, step = error, shift, torch.zeros_like(shift)
+            if iteration == 0:
+                best = error
             better = error <= best
             best = torch.where(better, error, best)
             best_shift = torch.where(better, shift, best_shift)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
-
+from ...networks import PrunableLayer
 from ._base import LayerBatch, Need
 from ._sums import Average
 
@@ -17,7 +16,7 @@ class LossGradient(Average):
     needs = Need.LOSS_GRADIENT
     for_convolutions = "self"
 
-    def __init__(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d):
+    def __init__(self, layer: PrunableLayer):
         super().__init__(layer, tuple(layer.weight.flatten(1).shape))
 
     def update(self, batch: LayerBatch) -> None:

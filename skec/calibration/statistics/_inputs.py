@@ -26,6 +26,7 @@ class InputMean(Average):
         self.total_weight += batch.total_weight
 
     def _averaged(self, inputs: Tensor) -> Tensor:
+        """The quantity to average, computed from the inputs."""
         return inputs
 
 

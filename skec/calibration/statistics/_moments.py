@@ -16,7 +16,8 @@ class SensitivityMoments(WeightMoments):
     With ``s_i`` the squared output sensitivity of unit i and ``a_j`` the layer's inputs, the
     moments are ``S_i = E[s_i]``, ``m_ij = E[s_i a_j] / S_i`` and ``V_ij = E[s_i (a_j − m_ij)²]``.
     The inputs are centred before they are summed, block by block, and the blocks are merged with
-    the update of Chan, Golub & LeVeque (1983), so a large offset of the inputs costs no digits.
+    the update of Chan, Golub & LeVeque (1983). A large offset of the inputs therefore causes no
+    loss of precision.
 
     Attributes
     ----------
@@ -25,7 +26,7 @@ class SensitivityMoments(WeightMoments):
     sensitivity : float64 tensor of shape (n_out,)
         ``S`` times the total weight.
     mean : float64 tensor of shape (n_out, n_in)
-        ``m``; where the unit has no sensitivity, some value in the range of the inputs.
+        ``m``; for a unit without sensitivity, a value in the range of the inputs.
     scatter : float64 tensor of shape (n_out, n_in)
         ``V`` times the total weight.
     """
@@ -61,15 +62,15 @@ class SensitivityMoments(WeightMoments):
 
 
 class _Block:
-    """Sums over some batches of powers of the inputs about a centre.
+    """Sums over several batches of powers of the centred inputs.
 
-    The arrays of one batch are kept for the next: on small networks taking fresh memory from the
-    operating system costs more than the arithmetic done in it.
+    The work arrays are reused for the next batch: on small networks, allocating them takes longer
+    than the arithmetic.
 
     Attributes
     ----------
     centre : tensor of shape (n_in,)
-        A point near the inputs that count: their mean weighted by the summed sensitivities.
+        The mean of the first batch's inputs, weighted by the summed sensitivities.
     total : float64 tensor of shape (n_out,)
         Sum of the sensitivities.
     sums : float64 tensor of shape (2, n_out, n_in)

@@ -1,4 +1,4 @@
-"""How well random probes know the sensitivities."""
+"""The error of sensitivities that are estimated by random probes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ...networks import PrunableLayer
 from ._base import LayerBatch, Need, Statistic
 
 
 class ProbeError(Statistic):
-    """Sums from which the error of sensitivities estimated by random probes follows.
+    """Sums for the error of sensitivities to units that are estimated by random probes.
 
-    With ``v`` of independent ±1 entries the variance of ``(vᵀ g)²`` is at most ``2 (gᵀ g)²``, and
-    the probes of different samples are independent. So the variance of the sum over the samples
-    of a mean over p probes is at most ``2/p`` times the sum of the squared sensitivities.
+    For ``v`` with independent ±1 entries, the variance of ``(vᵀ g)²`` is at most ``2 (gᵀ g)²``.
+    The probes of different samples are independent. With the mean over p probes for each sample,
+    the variance of the sum over the samples is therefore at most ``2/p`` times the sum of the
+    squared sensitivities.
     """
 
     needs = Need.SENSITIVITIES
     for_convolutions = "self"
 
-    def __init__(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d):
+    def __init__(self, layer: PrunableLayer):
         self._begin(layer.weight, len(layer.weight))
 
     def _begin(self, weight: Tensor, n_units: int) -> None:
@@ -47,7 +49,7 @@ class ProbeError(Statistic):
         self.total_weight += other.total_weight
 
     def relative(self, n_probes: int) -> Tensor:
-        """Standard error of each unit's mean sensitivity, relative to it; shape (n_out,).
+        """Relative standard error of each unit's mean sensitivity, shape (n_out,).
 
         An upper bound on average; zero for a unit without sensitivity.
         """
@@ -56,11 +58,11 @@ class ProbeError(Statistic):
 
 
 class MapProbeError(ProbeError):
-    """How well random probes know the sensitivities to units that are maps."""
+    """Sums for the error of probed sensitivities to units that are maps."""
 
     needs = Need.INPUT_SENSITIVITIES
 
-    def __init__(self, layer: nn.Module, n_units: int):
+    def __init__(self, layer: PrunableLayer, n_units: int):
         self._begin(layer.weight, n_units)
 
     def _sensitivities(self, batch: LayerBatch) -> Tensor:
@@ -69,7 +71,7 @@ class MapProbeError(ProbeError):
 
 
 class InputProbeError(ProbeError):
-    """How well random probes know the sensitivities to a layer's inputs."""
+    """Sums for the error of probed sensitivities to a layer's inputs."""
 
     needs = Need.INPUT_SENSITIVITIES
     for_maps = MapProbeError
@@ -82,7 +84,7 @@ class InputProbeError(ProbeError):
 
 
 def relative_probe_error(spreads: Sequence[ProbeError], n_probes: int) -> float:
-    """The relative standard error of all units, averaged with their sensitivities as weights."""
+    """Mean of the units' relative standard errors, weighted by their sensitivities."""
     total = sum(float(spread.total.sum()) for spread in spreads)
     error = sum(float((spread.relative(n_probes) * spread.total).sum()) for spread in spreads)
     return error / total if total > 0 else 0.0

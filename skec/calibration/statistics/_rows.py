@@ -1,4 +1,4 @@
-"""Second moments of a layer's inputs, a matrix for each unit."""
+"""Second moments of a layer's inputs: one matrix for each unit."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from torch import Tensor, nn
 
 from ._base import LayerBatch, Need, Statistic
 
-_SAMPLES = 4096  # in one matrix product
-_CHUNK = 1024  # of one unit's samples
-_ALONE = 192  # inputs from which a unit's matrix is computed by itself
+_SAMPLES = 4096  # samples in one matrix product for several units
+_CHUNK = 1024  # samples in one matrix product for a single unit
+_ALONE = 192  # the matrix of a unit with at least so many inputs is computed separately
 
 
 @dataclass
 class RowBlock:
-    """The matrices of some units, restricted to the weights that each of them has left.
+    """The matrices of several units, restricted to the kept weights of each unit.
 
     Attributes
     ----------
     rows : int64 tensor of shape (n_rows,)
-        The units.
+        Indices of the units.
     columns : int64 tensor of shape (n_rows, size)
-        Their inputs; ``n_in`` stands for the bias, ``n_in + 1`` for a place that is not used.
+        Indices of their inputs: ``n_in`` is the bias, ``n_in + 1`` an unused entry.
     used : bool tensor of shape (n_rows, size)
+        False marks an unused entry.
     moments : tensor of shape (n_rows, size, size)
-        ``H_i = E[s_i ã ãᵀ]`` for these inputs, zero in places that are not used.
+        ``H_i = E[s_i ã ãᵀ]`` for these inputs, zero in unused entries.
     """
 
     rows: Tensor
@@ -37,16 +38,28 @@ class RowBlock:
     moments: Tensor
 
     def take(self, chosen: Tensor) -> RowBlock:
-        """The block of some of its units, given by a bool tensor of shape (n_rows,)."""
+        """Return the block of a subset of its units.
+
+        Parameters
+        ----------
+        chosen : bool tensor of shape (n_rows,)
+        """
         return RowBlock(
             self.rows[chosen], self.columns[chosen], self.used[chosen], self.moments[chosen]
         )
 
     def damped(self, damping: float) -> Tensor:
-        """The matrices in float64 with a fraction of their mean diagonal added to it.
+        """Return the matrices in float64 with added damping.
 
-        Places that are not used get a one on the diagonal, so that every matrix is positive
-        definite.
+        Parameters
+        ----------
+        damping : float
+            Fraction of the mean diagonal of a matrix that is added to its diagonal. One is added
+            in unused entries, so that every matrix is positive definite.
+
+        Returns
+        -------
+        float64 tensor of shape (n_rows, size, size)
         """
         moments = self.moments.to(torch.float64, copy=True)
         diagonal = moments.diagonal(dim1=-2, dim2=-1)
@@ -59,9 +72,9 @@ class RowBlock:
 class RowMoments(Statistic):
     """``H_i = E[s_i ã ãᵀ]`` for each unit i, with ``ã = [a; 1]`` the inputs and the bias.
 
-    One matrix for each unit is more than fits in memory for a wide layer, and a pruned unit needs
-    but a small part of it. So the inputs and sensitivities are kept, and the matrices are computed
-    when they are asked for, block by block of units.
+    The matrices of all units of a wide layer do not fit into memory, and for a pruned unit only a
+    small part of its matrix is needed. The inputs and sensitivities are therefore stored, and
+    :meth:`blocks` computes the matrices for one block of units at a time.
     """
 
     needs = Need.SENSITIVITIES
@@ -73,7 +86,7 @@ class RowMoments(Statistic):
         self._cache: tuple[Tensor, list[RowBlock]] | None = None
 
     def _forget(self) -> None:
-        """Drop everything derived from the batches."""
+        """Drop the results computed from the batches."""
         self._joined = self._cache = None
 
     def update(self, batch: LayerBatch) -> None:
@@ -90,36 +103,36 @@ class RowMoments(Statistic):
         self.total_weight += other.total_weight
 
     def blocks(self, kept: Tensor, max_memory: float) -> Iterator[RowBlock]:
-        """Yield the matrices of all units that have a weight left.
+        """Yield the matrices of all units with at least one kept weight, in blocks.
 
         Parameters
         ----------
         kept : bool tensor of shape (n_out, n_in)
         max_memory : float
-            Bytes for the matrices of a block, and for those that are remembered until the next
-            call with the same ``kept``.
+            Maximum number of bytes for the matrices of a block, and for the matrices that are
+            cached for the next call with the same ``kept``.
         """
         if self._cache is not None and self._cache[0] is kept:
             yield from self._cache[1]
             return
         inputs, sensitivities = self._all_samples()
-        remembered, size = [], 0
+        cached, size = [], 0
         for rows, columns, used in _equal_sizes(kept, max_memory):
             moments = self._moments(inputs, sensitivities, rows, columns, max_memory)
             block = RowBlock(rows, columns, used, moments)
             size += moments.nbytes
             if size <= max_memory:
-                remembered.append(block)
+                cached.append(block)
             yield block
-        self._cache = (kept, remembered) if size <= max_memory else None
+        self._cache = (kept, cached) if size <= max_memory else None
 
     def diagonal(self) -> Tensor:
-        """``E[s_i ã_j²]``, float64 of shape (n_out, n_in + 1)."""
+        """Compute ``E[s_i ã_j²]``, float64 of shape (n_out, n_in + 1)."""
         inputs, sensitivities = self._all_samples()
         return (sensitivities @ inputs[:-1].t().square()).double() / self.total_weight
 
     def _all_samples(self) -> tuple[Tensor, Tensor]:
-        """Inputs with a one and a zero below, and sensitivities; a column is a sample."""
+        """Transposed inputs, with a row of ones and a row of zeros, and sensitivities."""
         if self._joined is None:
             inputs, sensitivities = (torch.cat(p) for p in zip(*self._batches, strict=True))
             self._batches = [(inputs, sensitivities)]
@@ -127,7 +140,14 @@ class RowMoments(Statistic):
             self._joined = torch.cat([inputs.t(), ends]), sensitivities.t().contiguous()
         return self._joined
 
-    def _moments(self, inputs, sensitivities, rows, columns, max_memory) -> Tensor:
+    def _moments(
+        self,
+        inputs: Tensor,
+        sensitivities: Tensor,
+        rows: Tensor,
+        columns: Tensor,
+        max_memory: float,
+    ) -> Tensor:
         weights = sensitivities[rows].sqrt()
         if len(rows) == 1:
             return (_of_one_unit(inputs, weights[0], columns[0]) / self.total_weight)[None]
@@ -141,16 +161,15 @@ class RowMoments(Statistic):
 
 
 def _of_one_unit(inputs: Tensor, weights: Tensor, columns: Tensor) -> Tensor:
-    """``Σ (w ã)(w ã)ᵀ`` over the samples, for some of the inputs.
+    """``Σ (w ã)(w ã)ᵀ`` over the samples, for a subset of the inputs.
 
-    Only samples of positive weight are looked at: a rectified unit is insensitive to about half of
-    them.
+    Samples of weight zero are skipped: for a rectified unit these are about half of them.
     """
     (sensitive,) = torch.nonzero(weights, as_tuple=True)
     all_in_order = len(columns) == len(inputs) - 1
     inputs = inputs[:-1] if all_in_order else inputs[columns]
     total = inputs.new_zeros((len(columns), len(columns)), dtype=torch.float64)
-    memory = inputs.new_empty(len(columns) * _CHUNK)  # fresh memory costs more than the product
+    memory = inputs.new_empty(len(columns) * _CHUNK)  # allocating it each time would be slower
     for samples in sensitive.split(_CHUNK):
         weighted = memory[: len(columns) * len(samples)].view(len(columns), len(samples))
         torch.index_select(inputs, 1, samples, out=weighted).mul_(weights[samples])
@@ -159,7 +178,7 @@ def _of_one_unit(inputs: Tensor, weights: Tensor, columns: Tensor) -> Tensor:
 
 
 def _outer(factors: Tensor) -> Tensor:
-    """``A Aᵀ`` for a batch of matrices; of large ones little more than one triangle is computed."""
+    """``A Aᵀ`` for a batch of matrices; large ones are computed by blocks of one triangle."""
     size = factors.shape[1]
     if size < _ALONE:
         return factors @ factors.mT
@@ -173,7 +192,7 @@ def _outer(factors: Tensor) -> Tensor:
 
 
 def _equal_sizes(kept: Tensor, max_memory: float) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Group units with about as many weights left; yield rows, columns and what is used."""
+    """Group units with similar numbers of kept weights; yield rows, columns and used entries."""
     n_in = kept.shape[1]
     counts = kept.sum(1)
     order = torch.argsort(counts, descending=True, stable=True)
@@ -184,7 +203,7 @@ def _equal_sizes(kept: Tensor, max_memory: float) -> Iterator[tuple[Tensor, Tens
         n_rows = 1 if size >= _ALONE else max(int(min(max_memory / 16, 2**25) / (8 * size**2)), 1)
         rows = order[start : start + n_rows]
         start += n_rows
-        # the kept inputs of each row first, in their order, then the bias
+        # the kept inputs of each row in their order, then the bias
         present = torch.cat([kept[rows], torch.ones_like(kept[rows, :1])], dim=1)
         columns = torch.argsort(present.to(torch.int8), dim=1, descending=True, stable=True)
         columns = columns[:, :size]

@@ -1,13 +1,13 @@
-"""Sums that several statistics share: averages and moments that can be merged."""
+"""Base classes of statistics: averages and moments that can be merged."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...networks import PrunableLayer
 from ._base import LayerBatch, Statistic
 
 
@@ -29,9 +29,9 @@ def merge_moments(
     total, other_total : float64 tensors of shape (...)
         Sums of the weights.
     mean, other_mean : float64 tensors of shape (...) or (..., n_in)
-        Weighted means. ``mean`` is changed in place.
+        Weighted means. ``mean`` is updated in place.
     scatter, other_scatter : float64 tensors in the shape of ``mean``
-        Weighted sums of squared deviations. ``scatter`` is changed in place.
+        Weighted sums of squared deviations. ``scatter`` is updated in place.
 
     Returns
     -------
@@ -47,16 +47,24 @@ def merge_moments(
     >>> mean, scatter
     (tensor(2.), tensor(4.))
     """
+    joint, weight, shift = _merge_means(total, mean, other_total, other_mean)
+    scatter += other_scatter
+    scatter.addcmul_(shift.square(), weight)
+    return joint
+
+
+def _merge_means(
+    total: Tensor, mean: Tensor, other_total: Tensor, other_mean: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Update a weighted mean in place; return ``n``, ``n_a n_b / n`` and ``δ``."""
     joint = total + other_total
     share = other_total / torch.where(joint > 0, joint, 1.0)
     weight = share * total
     if mean.ndim > total.ndim:
-        share, weight = share[:, None], weight[:, None]
+        share, weight = share[..., None], weight[..., None]
     shift = other_mean - mean
-    scatter += other_scatter
-    scatter.addcmul_(shift.square(), weight)
     mean.addcmul_(shift, share)
-    return joint
+    return joint, weight, shift
 
 
 class Average(Statistic):
@@ -70,9 +78,9 @@ class Average(Statistic):
         Weighted sum.
     """
 
-    def __init__(self, layer: Any, shape: tuple[int, ...]):
-        self.total_weight = 0.0
-        self.total = layer.weight.detach().new_zeros(shape, dtype=torch.float64)
+    def __init__(self, layer: PrunableLayer, shape: tuple[int, ...]):
+        self.total_weight: float = 0.0
+        self.total: Tensor = layer.weight.detach().new_zeros(shape, dtype=torch.float64)
 
     def merge(self, other: Average) -> None:
         self.total += other.total
@@ -85,7 +93,7 @@ class Average(Statistic):
 
 
 class WeightMoments(Statistic):
-    """Base class: moments of each weight's input, weighted by its unit's sensitivity.
+    """Base class: moments of each weight's input, weighted by the sensitivity of its unit.
 
     Attributes
     ----------
@@ -93,13 +101,13 @@ class WeightMoments(Statistic):
         Sum of the sample weights.
     """
 
-    def __init__(self, layer: Any):
+    def __init__(self, layer: PrunableLayer):
         self.total_weight = 0.0
         self._merged: tuple[Tensor, Tensor, Tensor] | None = None
 
     @abstractmethod
     def _close_block(self) -> None:
-        """Turn the sums since the last call into moments, and pass them to ``_merge``."""
+        """Convert the sums since the last call to moments and pass them to ``_merge``."""
 
     def _merge(self, total: Tensor, mean: Tensor, scatter: Tensor) -> None:
         if self._merged is None:
@@ -120,7 +128,7 @@ class WeightMoments(Statistic):
         """Sensitivity, mean and scatter."""
         self._close_block()
         if self._merged is None:
-            raise ValueError("There are no moments before the first batch; call update first.")
+            raise ValueError("The moments are undefined before the first batch. Call update first.")
         return self._merged
 
     @property
@@ -132,7 +140,7 @@ class WeightMoments(Statistic):
     def mean(self) -> Tensor:
         """``m``, float64 of shape (n_out, n_in).
 
-        Some value in the range of the inputs for a unit without sensitivity.
+        A value in the range of the inputs for a unit without sensitivity.
         """
         return self.moments[1]
 
@@ -143,7 +151,7 @@ class WeightMoments(Statistic):
 
 
 class UnitMoments(Statistic):
-    """Base class: moments of each input, weighted by the outputs' sensitivity to it.
+    """Base class: moments of each input unit, weighted by the outputs' sensitivity to it.
 
     Attributes
     ----------
@@ -152,12 +160,12 @@ class UnitMoments(Statistic):
     sensitivity : float64 tensor of shape (n_units,)
         ``S`` times the total weight.
     mean : float64 tensor of shape (n_units,)
-        ``m``; zero without sensitivity.
+        ``m``; zero for a unit without sensitivity.
     scatter : float64 tensor of shape (n_units,)
         ``V`` times the total weight.
     """
 
-    def __init__(self, layer: Any, n_units: int):
+    def __init__(self, layer: PrunableLayer, n_units: int):
         self.total_weight = 0.0
         zeros = layer.weight.detach().new_zeros(n_units, dtype=torch.float64)
         self.sensitivity, self.mean, self.scatter = zeros, zeros.clone(), zeros.clone()
@@ -177,7 +185,7 @@ class UnitMoments(Statistic):
 
 
 class LeastSquares(Statistic):
-    """Base class: the least squares of pre-activations ``z`` on a layer's inputs ``h``.
+    """Base class: least squares of pre-activations ``z`` on a layer's inputs ``h``.
 
     Attributes
     ----------
@@ -191,7 +199,7 @@ class LeastSquares(Statistic):
         ``E[(h − E h)(z − E z)ᵀ]`` times the total weight.
     """
 
-    def __init__(self, layer: Any):
+    def __init__(self, layer: PrunableLayer):
         weight = layer.weight.detach().flatten(1)
         n_out, n_in = weight.shape
         self.total_weight = 0.0
@@ -205,10 +213,10 @@ class LeastSquares(Statistic):
             return
         inputs, targets = batch.inputs.double(), batch.get("dense_pre_activations").double()
         weights = torch.ones_like(inputs[:, 0]) if batch.weights is None else batch.weights.double()
-        means = [weights @ values / weights.sum() for values in (inputs, targets)]
-        inputs, targets = inputs - means[0], targets - means[1]
-        weighted = inputs * weights[:, None]
-        self._add(batch.total_weight, *means, weighted.t() @ inputs, weighted.t() @ targets)
+        mean, target_mean = (weights @ values / weights.sum() for values in (inputs, targets))
+        inputs, targets = inputs - mean, targets - target_mean
+        weighted = (inputs * weights[:, None]).t()
+        self._add(batch.total_weight, mean, target_mean, weighted @ inputs, weighted @ targets)
 
     def merge(self, other: LeastSquares) -> None:
         if other.total_weight > 0:
@@ -229,19 +237,17 @@ class LeastSquares(Statistic):
         target_scatter: Tensor,
     ) -> None:
         """Merge as :func:`merge_moments` does, with the products of all pairs of columns."""
-        joint = self.total_weight + total
-        shift, target_shift = input_mean - self.input_mean, target_mean - self.target_mean
-        share = self.total_weight * total / joint
+        totals = self.input_mean.new_tensor([self.total_weight, total])
+        joint, weight, shift = _merge_means(totals[0], self.input_mean, totals[1], input_mean)
+        _, _, target_shift = _merge_means(totals[0], self.target_mean, totals[1], target_mean)
         self.input_scatter += input_scatter
-        self.input_scatter.addr_(shift, shift, alpha=share)
+        self.input_scatter.addr_(shift, shift, alpha=weight.item())
         self.target_scatter += target_scatter
-        self.target_scatter.addr_(shift, target_shift, alpha=share)
-        self.input_mean = self.input_mean + shift * (total / joint)
-        self.target_mean = self.target_mean + target_shift * (total / joint)
-        self.total_weight = joint
+        self.target_scatter.addr_(shift, target_shift, alpha=weight.item())
+        self.total_weight = joint.item()
 
     def equations(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """``Cov[h]`` and ``Cov[h, z]`` of some inputs.
+        """Compute ``Cov[h]`` and ``Cov[h, z]`` for a subset of the inputs.
 
         Parameters
         ----------

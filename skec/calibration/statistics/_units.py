@@ -1,4 +1,4 @@
-"""Moments of a layer's inputs, which are the units of the layer before."""
+"""Statistics for removing units, which are the inputs of the next layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class InputMoments(UnitMoments):
     """Moments of each input, weighted by the outputs' sensitivity to it.
 
     With ``s_j`` the squared output sensitivity to the input ``h_j``, these are ``S_j = E[s_j]``,
-    ``m_j = E[s_j h_j] / S_j`` and ``V_j = E[s_j (h_j − m_j)²]``. Batches are centred and merged.
+    ``m_j = E[s_j h_j] / S_j`` and ``V_j = E[s_j (h_j − m_j)²]``. Each batch is centred and then
+    merged.
     """
 
     needs = Need.INPUT_SENSITIVITIES
@@ -39,7 +40,7 @@ class InputMoments(UnitMoments):
 
 
 class SensitivityMatrix(Average):
-    """How the outputs react to a layer's units together: ``G_ij = E[g_iᵀ M g_j]``.
+    """Products of the output gradients of pairs of a layer's units: ``G_ij = E[g_iᵀ M g_j]``.
 
     ``mean`` is ``G``, float64 of shape (n_out, n_out). Its diagonal is the units' mean sensitivity.
     """
@@ -50,7 +51,9 @@ class SensitivityMatrix(Average):
     def __init__(self, layer: nn.Linear):
         super().__init__(layer, (layer.out_features,) * 2)
 
-    def add_gradient(self, batch, gradient, input_gradient) -> None:
+    def add_gradient(
+        self, batch: LayerBatch, gradient: Tensor, input_gradient: Tensor | None
+    ) -> None:
         weighted = gradient if batch.weights is None else gradient * batch.weights[:, None]
         self.total += weighted.t() @ gradient
 
@@ -59,11 +62,11 @@ class SensitivityMatrix(Average):
 
 
 class DenseFit(LeastSquares):
-    """The least squares of the dense network's pre-activations on a layer's inputs.
+    """Least squares of the dense network's pre-activations on a layer's inputs.
 
-    With ``h`` the layer's inputs in the network as it is now, and ``z`` its pre-activations in the
-    dense network for the same samples: means and centred second moments of both, in float64, so
-    that an intercept is eliminated exactly.
+    ``h`` are the layer's inputs in the current network and ``z`` its pre-activations in the dense
+    network, for the same samples. The statistic holds the means and the centred second moments of
+    both in float64, so that the intercept is eliminated exactly.
     """
 
     needs = Need.DENSE_OUTPUTS

@@ -1,4 +1,6 @@
-"""Compensations for units: how the next layer compensates for removed units. One a file.
+"""Compensations for units: how the next layer compensates for removed units.
+
+One file per compensation.
 
 To add one, write its file and import it here.
 """

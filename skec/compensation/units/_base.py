@@ -1,4 +1,4 @@
-"""The protocol of a compensation for units and the registry of those known by name."""
+"""The base class of compensations for units, and the registry of their names."""
 
 from __future__ import annotations
 
@@ -10,36 +10,32 @@ from torch import Tensor
 
 from ...calibration.statistics import LayerStatistics, Statistic
 from ...networks import Units
-from ...utils import Registered, Registry
+from ...utils import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
 from .._base import COMPENSATIONS
 
 UNIT_COMPENSATIONS = Registry("compensation", also="'auto' or ")
-COMPENSATIONS.elsewhere.append(
-    (UNIT_COMPENSATIONS, "for single weights; it goes with granularity='neuron'")
-)
-UNIT_COMPENSATIONS.elsewhere.append(
-    (COMPENSATIONS, "for whole units; it goes with granularity='weight'")
-)
+COMPENSATIONS.elsewhere.append((UNIT_COMPENSATIONS, FOR_UNITS))
+UNIT_COMPENSATIONS.elsewhere.append((COMPENSATIONS, FOR_WEIGHTS))
 
 
 class UnitCompensation(Registered, registry=UNIT_COMPENSATIONS):
-    """What the layer that reads the units does about those that go.
+    """How the next layer compensates for removed units.
 
     Attributes
     ----------
     name : str
     n_steps : int
-        The least number of pruning steps that ``n_steps="auto"`` takes with it.
+        The minimum number of pruning steps with ``n_steps="auto"``.
     requires : tuple of Statistic classes
-        The statistics that ``restore`` reads: those of the layer that reads the units, in the
-        network whose earlier layers have lost theirs already.
+        The statistics that ``restore`` reads, of the next layer: the one that reads the units.
+        The units of earlier layers are already removed.
     """
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
     n_steps: ClassVar[int] = 1
 
     def check(self, units: Units) -> None:
-        """Raise a ``ValueError`` if the units are not such that they can be restored."""
+        """Raise a ``ValueError`` if the compensation is not defined for the units."""
 
     @abstractmethod
     def restore(
@@ -52,7 +48,7 @@ class UnitCompensation(Registered, registry=UNIT_COMPENSATIONS):
         units : Units
             Before the removal.
         removed : bool tensor of shape (n_units,)
-            True where a unit goes now; the caller sets what it sends out to zero.
+            True marks a unit to remove in this step; the caller sets its outgoing weights to zero.
         statistics : LayerStatistics
 
         Returns
@@ -68,13 +64,14 @@ def with_bias(bias: Tensor | None, shift: Tensor) -> Tensor:
 
 
 def merged(units: Units, kept: Tensor, removed: Tensor, coefficients: Tensor) -> Tensor:
-    """Outgoing weights when kept units send on, in part, what removed ones did.
+    """Add multiples of the outgoing weights of removed units to those of kept ones.
 
     Parameters
     ----------
     units : Units
     kept, removed : bool tensors of shape (n_units,)
     coefficients : tensor of shape (n_kept, n_removed)
+        The multiple of each removed unit's weights that each kept unit gets.
 
     Returns
     -------

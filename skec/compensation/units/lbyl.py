@@ -1,4 +1,4 @@
-"""LBYL: removed units are spread over those that stay, without data."""
+"""LBYL: removed units are replaced by combinations of kept units, without data."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from ...networks import Normalization
 from ...utils import check_number
 from ._base import UnitCompensation, merged
 
-_BYTES = 2**28  # of the matrices of one block of units
+_BYTES = 2**28  # for the matrices of one block of units
 
 
 class LBYL(UnitCompensation):
-    """Write the incoming weights of each removed unit as a combination of those of all that stay.
+    """Approximate the incoming weights of each removed unit by a combination of the kept units'.
 
     With ``v_j`` the incoming weights and the bias of a removed unit and ``V`` those of the kept
     units as columns, the coefficients are a ridge regression with intercept,
-    ``t = argmin ‖v_j − V t − c 1‖² + λ ‖t‖²``; what the unit sent on, the kept units send on in its
-    place, ``t_k`` times as much of it each. After a batch normalisation the coefficients also
+    ``t = argmin ‖v_j − V t − c 1‖² + λ ‖t‖²``. The outgoing weights of the removed unit, times
+    ``t_k``, are added to those of kept unit k. After a batch normalisation the coefficients also
     match its shift (see :func:`normalized_combination`). No data are needed.
 
-    When to use it: without calibration samples, on networks trained with weight decay and up to
-    about half of the units; ``"merging"`` is the other choice.
+    When to use it: without calibration samples, on networks trained with weight decay, to remove up
+    to about half of the units. ``"merging"`` is the alternative.
 
     Parameters
     ----------
     ridge : float, default=0.3
         ``λ``; after a batch normalisation ``λ₂``.
     shift_penalty : float, default=1e-5
-        ``λ₁``, used after a batch normalisation alone: how much the error of its shift counts.
+        ``λ₁``, the weight of the error of the shift. Used after a batch normalisation only.
 
     References
     ----------
@@ -96,7 +96,7 @@ def normalized_combination(
 
     With ``g_j = γ_j/σ_j``, ``α_k = μ_k − σ_k β_k / γ_k`` and ``K_k = (γ_j/γ_k)(σ_k/σ_j)``, solves
     ``(VᵀV + λ₁ g_j² α αᵀ + λ₂ diag(K²)) t = Vᵀ w_j + λ₁ g_j (g_j μ_j − β_j) α`` for each removed
-    unit j. Units with ``γ = 0`` are constant: they take nothing over, and are not taken over.
+    unit j. Units with ``γ = 0`` are constant: they replace no unit and are not replaced.
 
     Parameters
     ----------
@@ -132,6 +132,6 @@ def normalized_combination(
 
 
 def _blocks(gain: Tensor, right: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Removed units in blocks whose matrices fit into memory."""
+    """Split removed units into blocks whose matrices fit into memory."""
     size = max(1, _BYTES // (8 * len(right) ** 2))
     return gain.split(size), right.split(size, dim=1)

@@ -1,4 +1,4 @@
-"""The layer that reads the units is fitted anew, to what it computed in the dense network."""
+"""The next layer is refitted to its pre-activations in the dense network."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ._base import UnitCompensation
 
 
 class LeastSquaresRestoration(UnitCompensation):
-    """Outgoing weights and bias by least squares on the dense network's pre-activations.
+    """Fit the outgoing weights and the bias to the dense network by least squares.
 
-    ``min_θ E‖z − [h_K, 1] θ‖² + λ‖θ − θ_0‖²`` with ``z`` what the next layer computed in the dense
-    network, ``h_K`` the activations of the kept units in the network as it is now, and ``θ_0`` the
-    outgoing weights as they are. No targets are used. Layers are fitted in their order, so each
-    also repairs what the layers before it got wrong.
+    ``min_θ E‖z − [h_K, 1] θ‖² + λ‖θ − θ_0‖²`` with ``z`` the next layer's pre-activations in the
+    dense network, ``h_K`` the activations of the kept units in the pruned network, and ``θ_0`` the
+    present outgoing weights. No targets are used. Layers are fitted in their order, so each also
+    corrects errors of the layers before it.
 
-    When to use it: whenever a few hundred samples or more are at hand, with any criterion.
+    When to use it: with any criterion and a few hundred calibration samples or more.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
-"""Neuron merging: a removed unit is taken over by the one most like it."""
+"""Neuron merging: each removed unit is replaced by the most similar kept one."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ...networks import Normalization
 from ...utils import check_number
@@ -14,19 +15,19 @@ _TINY = torch.finfo(torch.float64).tiny
 class NeuronMerging(UnitCompensation):
     """Replace each removed unit by the most similar kept one, scaled by the ratio of their norms.
 
-    Similarity is the cosine between the incoming weights, with the bias as one of them. After a
-    batch normalisation it is between the weights alone, and the difference of the normalised
-    shifts counts too. No data are needed.
+    Similarity is the cosine between the incoming weights, including the bias. After a batch
+    normalisation it is that of the weights without the bias, combined with the difference of the
+    normalised shifts. No data are needed.
 
     When to use it: without calibration samples, on networks trained without weight decay.
 
     Parameters
     ----------
     threshold : float, default=0.0
-        Units whose best cosine is not above this are not replaced.
+        Units whose best cosine is not above this are not replaced; in [0, 1].
     cosine_weight : float, default=0.85
-        Used after a batch normalisation alone: how much the cosine counts against the difference
-        of the shifts, in [0, 1].
+        Weight of the cosine, in [0, 1]; one minus it is the weight of the difference of the
+        shifts. Used after a batch normalisation only.
 
     References
     ----------
@@ -64,7 +65,9 @@ class NeuronMerging(UnitCompensation):
         coefficients = torch.zeros_like(cosine).scatter_(1, best, chosen)
         return merged(units, kept, removed, coefficients.t()), units.next_bias
 
-    def _normalized(self, norm: Normalization, kept, removed, scale, distance):
+    def _normalized(
+        self, norm: Normalization, kept: Tensor, removed: Tensor, scale: Tensor, distance: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Scales and distances of units with a batch normalisation."""
         able = norm.gamma[kept] != 0
         gain = norm.gamma / norm.sigma

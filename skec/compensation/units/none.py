@@ -6,7 +6,7 @@ from ._base import UnitCompensation
 
 
 class NoRestoration(UnitCompensation):
-    """Leave everything else as it is."""
+    """Change no remaining parameter."""
 
     name = "none"
 

@@ -1,4 +1,4 @@
-"""Criteria for units: a score for every unit of a hidden layer. One criterion a file.
+"""Criteria for units: a score for every unit of a hidden layer. One file per criterion.
 
 To add one, write its file and import it here.
 """

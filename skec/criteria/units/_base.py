@@ -1,4 +1,4 @@
-"""The protocol of a criterion for units and the registry of those known by name."""
+"""The base class of criteria for units, and the registry of their names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class UnitCriterion(Registered, registry=UNIT_CRITERIA):
     name, compensation, scores_are_errors, output_metric, n_steps
         As in :class:`skec.criteria.Criterion`.
     requires : tuple of Statistic classes
-        The statistics that ``score`` reads: those of the layer that reads the units.
+        The statistics that ``score`` reads, of the next layer: the one that reads the units.
     """
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
@@ -48,7 +48,7 @@ class UnitCriterion(Registered, registry=UNIT_CRITERIA):
         ----------
         units : Units
         statistics : LayerStatistics
-            ``statistics[Class]`` for each class in ``requires``, of the layer that reads the units.
+            ``statistics[Class]`` for each class in ``requires``, of the next layer.
         generator : torch.Generator
             The source of random numbers.
 

@@ -9,17 +9,17 @@ from ._base import UnitCriterion
 
 
 class UnitEliminationCompensation(UnitCriterion):
-    """The output error that is left when a constant takes the place of a unit.
+    """The output error of replacing a unit by the best constant.
 
-    Putting the constant ``c`` for a unit's activation ``h_j`` changes the outputs, to first order,
-    by ``(∂y/∂h_j)(c − h_j)``. The best ``c`` is the mean of ``h_j`` weighted by the squared output
-    sensitivity to it, and the weighted variance is what is left. The biases of the next layer take
-    the constant in.
+    Replacing a unit's activation ``h_j`` by a constant ``c`` changes the outputs, to first order,
+    by ``(∂y/∂h_j)(c − h_j)``. The best ``c`` is the mean of ``h_j``, weighted by the squared output
+    sensitivity to it, and the error is the weighted variance. The constant is folded into the
+    biases of the next layer.
 
-    When to use it: as a quick first choice where calibration samples are at hand.
+    When to use it: as a quick first choice with calibration samples.
 
-    Source: the criterion of Ballini et al., arXiv:2602.20467 (2026), for a unit in place of a
-    weight.
+    Source: the criterion of Ballini et al., arXiv:2602.20467 (2026), applied to units instead of
+    weights.
     """
 
     name = "ec"

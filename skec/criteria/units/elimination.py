@@ -11,19 +11,18 @@ from ._base import UnitCriterion
 
 
 class Elimination(UnitCriterion):
-    """What the outputs lose when a unit goes after all less important ones, and others take over.
+    """The output error that removing a unit adds, after all less important units are removed.
 
-    The next layer's pre-activations in the dense network are fitted by the activations of the
-    units. Units go one by one, each time the one whose loss adds least to the error of that fit
-    after all that stay have taken over; a unit's score is what its going added (see
-    :func:`skec.utils.least_squares.eliminate`). So of two units that say the same, one stays. The
-    error
-    is that of the outputs to first order, ``E[δzᵀ G δz]`` with ``G`` the mean product of the next
+    The activations of the units predict the next layer's pre-activations in the dense network by
+    least squares. Units are removed one by one: each time the one whose removal increases the
+    error of the refitted prediction least. A unit's score is that increase (see
+    :func:`skec.utils.least_squares.eliminate`). So one of two redundant units is kept. The error is
+    that of the outputs to first order, ``E[δzᵀ G δz]``, with ``G`` the mean product of the next
     units' output sensitivities.
 
-    When to use it: with ``compensation="least_squares"`` (its own), where samples are at hand; the
-    strongest choice of units here. Its scores mean the same in every layer, so ``scope="global"``
-    can let layers lose different parts.
+    When to use it: with calibration samples and ``compensation="least_squares"``, its default. It
+    is the most accurate of these criteria for units. Its scores are comparable between layers, so
+    ``scope="global"`` can prune each layer by its own ratio.
 
     Parameters
     ----------

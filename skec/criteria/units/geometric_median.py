@@ -11,7 +11,7 @@ from ._base import UnitCriterion
 class GeometricMedian(UnitCriterion):
     """The sum of the Euclidean distances of a unit's incoming weights and bias to the others'.
 
-    A unit near the geometric median of its layer says what others say too.
+    A unit near the geometric median of its layer can be replaced by the others.
 
     When to use it: without data, on layers whose units all have about the same norm.
 

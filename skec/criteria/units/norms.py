@@ -10,7 +10,7 @@ from ._base import UnitCriterion
 class L1Norm(UnitCriterion):
     """The sum of the absolute values of a unit's incoming weights and its bias.
 
-    When to use it: when there are no data at hand, or as a baseline.
+    When to use it: without calibration data, or as a baseline.
 
     Source: Li, Kadav, Durdanovic, Samet, Graf, "Pruning filters for efficient ConvNets", ICLR 2017.
     """
@@ -24,8 +24,8 @@ class L1Norm(UnitCriterion):
 class L2Norm(UnitCriterion):
     """The Euclidean norm of a unit's incoming weights and its bias.
 
-    When to use it: when there are no data at hand, with ``compensation="lbyl"``; the baseline of
-    most papers.
+    When to use it: without calibration data and with ``compensation="lbyl"``. It is the baseline
+    of most papers.
 
     Source: He, Kang, Dong, Fu, Yang, "Soft filter pruning for accelerating deep convolutional
     neural networks", IJCAI 2018.

@@ -11,7 +11,7 @@ from ._base import UnitCriterion
 class RandomUnits(UnitCriterion):
     """Uniform random numbers.
 
-    When to use it: as the floor of a comparison.
+    When to use it: as the lower bound in a comparison.
     """
 
     name = "random"

@@ -1,11 +1,11 @@
-"""What the pruner asks of an estimator that has a network."""
+"""The interface between :class:`skec.ECPruner` and estimators."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,71 +19,71 @@ from ...utils import Samples
 
 
 class Adapter(ABC):
-    """An estimator, seen as a network that can be pruned, put back and fine-tuned.
+    """Gives access to the network of an estimator, so that it can be pruned and fine-tuned.
 
-    Uses public methods of the estimator only.
+    Uses only public methods of the estimator.
 
     Parameters
     ----------
     estimator : estimator
-        What the other methods change is this object; see ``copied`` and ``cloned``.
+        The methods change this object; see ``copied`` and ``cloned``.
 
     Attributes
     ----------
     accepts_sparse : bool or tuple of str
-        The sparse formats that it takes, as in :func:`sklearn.utils.check_array`.
+        The accepted sparse formats, as in :func:`sklearn.utils.check_array`.
     """
 
     accepts_sparse: ClassVar[bool | tuple[str, ...]] = False
 
-    def __init__(self, estimator):
+    def __init__(self, estimator: Any):
         self.estimator = estimator
 
     @staticmethod
     @abstractmethod
-    def takes(estimator) -> bool:
+    def takes(estimator: Any) -> bool:
         """Whether an estimator is of this kind."""
 
     # -- before the pruning -------------------------------------------------------------------
 
     @abstractmethod
     def check_is_fitted(self) -> None:
-        """Raise ``sklearn.exceptions.NotFittedError`` unless there is a network."""
+        """Raise ``sklearn.exceptions.NotFittedError`` if the estimator has no network."""
 
     def check_refit(self) -> None:  # noqa: B027
         """Raise if the estimator cannot be fine-tuned."""
 
     def expected_network(self) -> nn.Module | None:
-        """A network with the layers that the trained one will have, or None if they are not known.
+        """A network with the layers of the trained one, or None if they are not known.
 
-        It serves to check the names of layers before anything is trained.
+        It is used to check the names of layers before training.
         """
         return None
 
     def copied(self) -> Adapter:
-        """The same for a copy of the fitted estimator."""
+        """An adapter of a copy of the fitted estimator."""
         return type(self)(copy.deepcopy(self.estimator))
 
     def cloned(self) -> Adapter:
-        """The same for an estimator with the same parameters that is not fitted."""
+        """An adapter of an unfitted estimator with the same parameters."""
         return type(self)(clone(self.estimator))
 
-    def features(self, owner, X, *, reset: bool):
-        """X as the estimator takes it.
+    def features(self, owner: Any, X: Any, *, reset: bool) -> Any:
+        """X in the form that the estimator takes.
 
         Parameters
         ----------
         owner : estimator
-            The pruner, whose number and names of features are set or looked at.
+            The pruner; its number and names of features are set or compared with those of X.
         X : array-like of shape (n_samples, n_features)
         reset : bool
-            Whether X is what the owner is fitted to.
+            Whether the owner is being fitted to X.
         """
         if reset:  # the estimator itself checks the values
             validate_data(owner, X, skip_check_array=True)
         return X
 
-    def fit(self, X, y, **fit_params) -> None:
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> None:
         """Train the dense network."""
         self.estimator.fit(X, y, **fit_params)
 
@@ -92,7 +92,7 @@ class Adapter(ABC):
     @property
     @abstractmethod
     def network(self) -> nn.Module:
-        """The network; its linear layers are what is pruned."""
+        """The network; its linear layers and convolutions are pruned."""
 
     @property
     @abstractmethod
@@ -100,7 +100,9 @@ class Adapter(ABC):
         """The loss of the network's outputs and the targets of ``calibration_data``."""
 
     @abstractmethod
-    def calibration_data(self, X, y, sample_weight, *, n_samples, random_state) -> Samples:
+    def calibration_data(
+        self, X: Any, y: Any, sample_weight: Any, *, n_samples: int | None, random_state: Any
+    ) -> Samples:
         """A random part of the training data, in the network's units."""
 
     @abstractmethod
@@ -111,7 +113,7 @@ class Adapter(ABC):
         samples: Samples | None,
         pruning_ratio: float,
     ) -> None:
-        """Make a pruned network the estimator's own.
+        """Replace the estimator's network by a pruned one.
 
         Parameters
         ----------
@@ -127,7 +129,14 @@ class Adapter(ABC):
 
     @abstractmethod
     def refit(
-        self, X, y, masks: Mapping[str, Tensor], *, epochs: int, random_state=None, **fit_params
+        self,
+        X: Any,
+        y: Any,
+        masks: Mapping[str, Tensor],
+        *,
+        epochs: int,
+        random_state: Any = None,
+        **fit_params: Any,
     ) -> None:
         """Fine-tune for some epochs; removed weights stay zero."""
 
@@ -136,12 +145,12 @@ class Adapter(ABC):
         """Make the network smaller, and return the masks of the smaller layers."""
 
     @abstractmethod
-    def inputs_of(self, layer: str, X) -> np.ndarray:
+    def inputs_of(self, layer: str, X: Any) -> np.ndarray:
         """The inputs of a layer for X, shape (n_samples, n_in)."""
 
 
-def expected_mlp(hidden_layer_sizes) -> MLP:
-    """A perceptron with the names of layers that one with some hidden layers has."""
+def expected_mlp(hidden_layer_sizes: Any) -> MLP:
+    """A small perceptron with as many hidden layers, for the names of its layers."""
     sizes = np.ravel(hidden_layer_sizes).astype(int)
     with torch.random.fork_rng(devices=[]):
         return MLP(1, 1, [1] * len(sizes))

@@ -1,9 +1,16 @@
-"""The library's own estimators."""
+"""The estimators of this library."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
 from ...networks import MLP
-from ..skorch_state import SkorchStateMixin
+from ...pruning import PruningResult
+from ...utils import Samples
+from ..skorch_state import SkorchEstimator
 from ._base import Adapter, expected_mlp
 from ._skorch import SkorchAdapter
 
@@ -11,34 +18,49 @@ from ._skorch import SkorchAdapter
 class PrunedMLPAdapter(SkorchAdapter):
     """A ``PrunedMLPRegressor`` or ``PrunedMLPClassifier``."""
 
-    features = Adapter.features  # it checks its data itself
+    features = Adapter.features  # the estimator checks its data
 
     @staticmethod
-    def takes(estimator) -> bool:
-        return isinstance(estimator, SkorchStateMixin)
+    def takes(estimator: Any) -> bool:
+        return isinstance(estimator, SkorchEstimator)
 
-    def expected_network(self):
+    def expected_network(self) -> nn.Module | None:
         if self.estimator.module is not MLP:
             return super().expected_network()
         return expected_mlp(self.estimator.hidden_layer_sizes)
 
-    def fit(self, X, y, **fit_params) -> None:
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> None:
         self.estimator.set_params(pruning_ratio=0.0, scope="auto", refit_strategy="none")
         super().fit(X, y, **fit_params)
 
     @property
-    def network(self):
+    def network(self) -> nn.Module:
         return self.estimator.network_
 
-    def calibration_data(self, X, y, sample_weight, **settings):
+    def calibration_data(self, X: Any, y: Any, sample_weight: Any, **settings: Any) -> Samples:
         return self.estimator.calibration_data(X, y, sample_weight, **settings)
 
-    def install(self, result, dense, samples, pruning_ratio) -> None:
+    def install(
+        self,
+        result: PruningResult,
+        dense: nn.Module,
+        samples: Samples | None,
+        pruning_ratio: float,
+    ) -> None:
         self.estimator.install(result, dense, samples, pruning_ratio)
 
-    def refit(self, X, y, masks, *, epochs, random_state=None, **fit_params) -> None:
+    def refit(
+        self,
+        X: Any,
+        y: Any,
+        masks: Mapping[str, Tensor],
+        *,
+        epochs: int,
+        random_state: Any = None,
+        **fit_params: Any,
+    ) -> None:
         self.estimator.refit(X, y, epochs=epochs, **fit_params)
 
-    def compact(self, masks):
+    def compact(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.estimator.compact()
         return self.estimator.masks_

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +13,21 @@ from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import check_random_state, gen_batches, indexable
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
-from torch import nn
+from torch import Tensor, nn
 
 from ...calibration import calibration_samples
 from ...networks import (
     LOSSES_BY_ACTIVATION,
+    MLP,
     LinearLayers,
     compact,
     feature_mask,
     network_of,
     set_coefs,
 )
+from ...pruning import PruningResult
 from ...training import MaskedWeights
-from ...utils import private
+from ...utils import Samples, private
 from ._base import Adapter, expected_mlp
 
 _PREDICTION_ROWS = 1024  # rows of one forward pass
@@ -33,14 +36,14 @@ _PREDICTION_ROWS = 1024  # rows of one forward pass
 class ScikitLearnAdapter(Adapter):
     """An ``MLPRegressor`` or ``MLPClassifier``.
 
-    Its network is a torch module made of ``coefs_`` and ``intercepts_``, and what happens to the
-    module is written back to them. Training goes through the public ``partial_fit``.
+    Its network is a torch module made from ``coefs_`` and ``intercepts_``, which are replaced by
+    the parameters of the pruned module. Fine-tuning uses the public ``partial_fit``.
     """
 
     accepts_sparse = ("csr", "csc")
 
     @staticmethod
-    def takes(estimator) -> bool:
+    def takes(estimator: Any) -> bool:
         return isinstance(estimator, MLPRegressor | MLPClassifier)
 
     def check_is_fitted(self) -> None:
@@ -54,11 +57,11 @@ class ScikitLearnAdapter(Adapter):
                 f"set refit_epochs=0."
             )
 
-    def expected_network(self):
+    def expected_network(self) -> MLP:
         return expected_mlp(self.estimator.hidden_layer_sizes)
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> MLP:
         return network_of(self.estimator)
 
     @property
@@ -67,7 +70,9 @@ class ScikitLearnAdapter(Adapter):
 
     # -- data ---------------------------------------------------------------------------------
 
-    def calibration_data(self, X, y, sample_weight, *, n_samples, random_state):
+    def calibration_data(
+        self, X: Any, y: Any, sample_weight: Any, *, n_samples: int | None, random_state: Any
+    ) -> Samples:
         X = self._checked(X)
         y = None if y is None else self._targets(y)
         if sample_weight is not None:
@@ -82,38 +87,44 @@ class ScikitLearnAdapter(Adapter):
             None if sample_weight is None else sample_weight[rows],
         )
 
-    def _checked(self, X):
-        """X as an array or a matrix with fast rows; raises as ``predict`` does."""
+    def _checked(self, X: Any) -> Any:
+        """X as an array or a CSR matrix; raises as ``predict`` does."""
         return validate_data(
             self.estimator, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
         )
 
-    def _targets(self, y) -> np.ndarray:
-        """What the loss compares the outputs with: numbers, class indices, or zeros and ones."""
+    def _targets(self, y: Any) -> np.ndarray:
+        """Targets of the loss: numbers, class indices, or zeros and ones."""
         mlp, y = self.estimator, _plain(y)
         if not is_classifier(mlp):
             return y.astype(np.float64)
-        if y.ndim == 2:  # of several labels
+        if y.ndim == 2:  # multilabel
             return _dense(y).astype(np.float64)
         unknown = np.setdiff1d(y, mlp.classes_)
         if len(unknown):
             raise ValueError(
                 f"y has labels {unknown[:5]} that are not among the classes {mlp.classes_} of "
-                f"the estimator. Leave those samples out, or fit it to all classes."
+                f"the estimator. Remove those samples, or fit the estimator to all classes."
             )
         indices = np.searchsorted(mlp.classes_, y)
         return indices.astype(np.float64) if mlp.n_outputs_ == 1 else indices
 
     # -- after the pruning --------------------------------------------------------------------
 
-    def install(self, result, dense, samples, pruning_ratio) -> None:
+    def install(
+        self,
+        result: PruningResult,
+        dense: nn.Module,
+        samples: Samples | None,
+        pruning_ratio: float,
+    ) -> None:
         self._set_network(result.module)
 
     def _set_network(self, module: nn.Module) -> None:
         set_coefs(self.estimator, LinearLayers(module))
 
-    def compact(self, masks):
-        """Leave out hidden units; ``coefs_`` keep a row for each input column."""
+    def compact(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Remove hidden units; ``coefs_`` keep a row for each column of X."""
         module, masks = compact(self.network, masks)
         columns = feature_mask(module)
         if "hidden_0" in masks and masks["hidden_0"].shape[1] != len(columns):
@@ -125,7 +136,7 @@ class ScikitLearnAdapter(Adapter):
         return masks
 
     @torch.no_grad()
-    def inputs_of(self, layer: str, X) -> np.ndarray:
+    def inputs_of(self, layer: str, X: Any) -> np.ndarray:
         X, network = self._checked(X), self.network
         *before, _ = network
         dtype = next(network.parameters()).dtype
@@ -137,14 +148,23 @@ class ScikitLearnAdapter(Adapter):
 
     # -- training -----------------------------------------------------------------------------
 
-    def refit(self, X, y, masks, *, epochs, random_state=None, sample_weight=None) -> None:
+    def refit(
+        self,
+        X: Any,
+        y: Any,
+        masks: Mapping[str, Tensor],
+        *,
+        epochs: int,
+        random_state: Any = None,
+        sample_weight: Any = None,
+    ) -> None:
         """Fine-tune in batches. Each is one step of the solver, followed by the masks."""
         mlp = self.estimator
         if not hasattr(mlp, "loss_curve_"):
             raise ValueError(
                 f"refit_epochs needs an estimator that was fitted with solver='adam' or 'sgd'; "
-                f"this {type(mlp).__name__} was fitted with 'lbfgs', and scikit-learn cannot go on "
-                f"from there with another. Fit it anew, or set refit_epochs=0."
+                f"this {type(mlp).__name__} was fitted with 'lbfgs', and scikit-learn cannot "
+                f"continue with another solver. Fit it again, or set refit_epochs=0."
             )
         (X,), y = indexable(X), _plain(y)
         weights = None if sample_weight is None else private.check_sample_weight(sample_weight, X)
@@ -164,7 +184,9 @@ class ScikitLearnAdapter(Adapter):
         if mlp.best_loss_ is not None:
             mlp.best_loss_ = min(losses)
 
-    def _step(self, X, y, weights, rows, masks) -> float:
+    def _step(
+        self, X: Any, y: Any, weights: Any, rows: np.ndarray, masks: Mapping[str, Tensor]
+    ) -> float:
         """One step of the solver on some rows; returns their summed loss."""
         mlp = self.estimator
         mlp.batch_size = len(rows)
@@ -173,7 +195,7 @@ class ScikitLearnAdapter(Adapter):
         self._masked_weights(masks).apply()
         return mlp.loss_ * len(rows)
 
-    def _masked_weights(self, masks) -> MaskedWeights:
+    def _masked_weights(self, masks: Mapping[str, Tensor]) -> MaskedWeights:
         """The masked weights; their tensors share the memory of ``coefs_``."""
         coefs = self.estimator.coefs_
         names = [f"hidden_{i}" for i in range(len(coefs) - 1)] + ["output"]
@@ -184,10 +206,10 @@ class ScikitLearnAdapter(Adapter):
 
 
 @contextmanager
-def _one_step_each(mlp) -> Iterator[None]:
-    """Parameters with which a ``partial_fit`` of one batch is a step and nothing more.
+def _one_step_each(mlp: Any) -> Iterator[None]:
+    """Set parameters with which a ``partial_fit`` of one batch is one step of the solver.
 
-    A batch need not have all classes then, keeps its order, and is no epoch without progress.
+    A batch may then lack classes, is not shuffled, and does not count for early stopping.
     """
     settings = {
         "early_stopping": False,
@@ -206,11 +228,11 @@ def _one_step_each(mlp) -> Iterator[None]:
         vars(mlp).update(before, best_loss_=best_loss)
 
 
-def _plain(y):
+def _plain(y: Any) -> Any:
     """Targets as an array or a sparse matrix; a single column in one dimension."""
     y = y.tocsr() if issparse(y) else np.asarray(y)
     return y.ravel() if y.ndim == 2 and y.shape[1] == 1 and not issparse(y) else y
 
 
-def _dense(values) -> np.ndarray:
+def _dense(values: Any) -> np.ndarray:
     return values.toarray() if issparse(values) else values

@@ -1,4 +1,4 @@
-"""What pruning removes as one: single weights, or units with all their weights."""
+"""Granularities of pruning: single weights, or units with all their weights."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...utils import check_choice
-from ._base import Granularity, Scoring, State
+from ._base import AnyGranularity, Granularity, Scoring, State
 from .neuron import NeuronGranularity
 from .weight import WeightGranularity
 
-GRANULARITIES: dict[str, type[Granularity]] = {
+GRANULARITIES: dict[str, type[AnyGranularity]] = {
     kind.name: kind for kind in (WeightGranularity, NeuronGranularity)
 }
 
@@ -22,7 +22,7 @@ def get_granularity(
     method_params: Mapping[str, Any] | None = None,
     compensation_params: Mapping[str, Any] | None = None,
     scope: Any = "auto",
-) -> Granularity:
+) -> AnyGranularity:
     """Return a granularity with its criterion, compensation and scope, as in :func:`skec.prune`.
 
     Raises
@@ -43,6 +43,7 @@ def get_granularity(
 
 __all__ = [
     "GRANULARITIES",
+    "AnyGranularity",
     "Granularity",
     "NeuronGranularity",
     "Scoring",

@@ -1,11 +1,11 @@
-"""What pruning removes: the protocol of a granularity."""
+"""The base class of granularities, and the state of a network between pruning steps."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from ...criteria import Criterion, UnitCriterion
 from ...networks import layer_of
 from ...utils import Registry
 
+CriterionT = TypeVar("CriterionT", Criterion, UnitCriterion)
+CompensationT = TypeVar("CompensationT", Compensation, UnitCompensation)
+
 
 @dataclass(frozen=True)
 class State:
@@ -26,12 +29,12 @@ class State:
     Attributes
     ----------
     module : torch.nn.Module
-        The network, in evaluation mode. A step makes a new one.
+        The network, in evaluation mode. Each step makes a new one.
     kept : dict of layer name to bool tensor
-        True marks what is kept, in the shape of the scores; the weight of a convolution is a
-        matrix.
+        True marks a kept weight or unit, in the shape of the scores. The weight of a convolution
+        is a matrix.
     effort : Effort or None
-        How the compensation of the last step went, if it reports that.
+        The effort of the last step's compensation, if it reports one.
     """
 
     module: nn.Module
@@ -39,20 +42,20 @@ class State:
     effort: Effort | None = None
 
     def weight(self, name: str) -> Tensor:
-        """A layer's weight as a matrix, float64 of shape (n_out, n_in); a filter is a row."""
+        """A layer's weight, float64 of shape (n_out, n_in); a row is a unit or flattened filter."""
         return layer_of(self.module, name).weight.detach().flatten(1).double()
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """The scores of a network, and what they were computed from.
+    """The scores of a network, and the statistics they were computed from.
 
     Attributes
     ----------
     scores : dict of layer name to float64 tensor
     statistics : dict of layer name to LayerStatistics
     probe_error : float or None
-        Relative standard error of the sensitivities behind the scores, if they were probed.
+        Relative standard error of the sensitivities, if random probes estimate them.
     """
 
     scores: dict[str, Tensor]
@@ -60,11 +63,10 @@ class Scoring:
     probe_error: float | None = None
 
 
-class Granularity(ABC):
-    """What is removed as one: a single weight, or a unit with all its weights.
+class Granularity(ABC, Generic[CriterionT, CompensationT]):
+    """What is removed: single weights, or units with all their weights.
 
-    Holds a criterion, a compensation and a scope for such things, and knows what their removal
-    does to a network.
+    Holds a criterion, a compensation and a scope, and applies them to networks.
 
     Parameters
     ----------
@@ -76,11 +78,11 @@ class Granularity(ABC):
     ----------
     name : str
     criteria, compensations : Registry
-        The criteria and compensations that are known by name.
+        The criteria and compensations that can be selected by name.
     default_scope : str
-        The scope that ``"auto"`` stands for.
+        The scope used with ``scope="auto"``.
     without_data : str
-        What works without calibration data, for messages.
+        Settings that work without calibration data, for error messages.
     """
 
     name: ClassVar[str]
@@ -91,8 +93,8 @@ class Granularity(ABC):
 
     def __init__(
         self,
-        criterion: Criterion | UnitCriterion,
-        compensation: Compensation | UnitCompensation,
+        criterion: CriterionT,
+        compensation: CompensationT,
         scope: Scope | UnitScope,
     ):
         self.criterion, self.compensation, self.scope = criterion, compensation, scope
@@ -105,7 +107,7 @@ class Granularity(ABC):
         method_params: Mapping[str, Any] | None = None,
         compensation_params: Mapping[str, Any] | None = None,
         scope: Any = "auto",
-    ) -> Granularity:
+    ) -> Granularity[CriterionT, CompensationT]:
         """Look up criterion, compensation and scope, as in :func:`skec.prune`.
 
         Raises
@@ -121,8 +123,8 @@ class Granularity(ABC):
 
     @classmethod
     @abstractmethod
-    def parse_scope(cls, scope: Any) -> Any:
-        """The scope object that a scope stands for, with ``"auto"``."""
+    def parse_scope(cls, scope: Any) -> Scope | UnitScope:
+        """Return the scope object of a ``scope`` argument, which may be ``"auto"``."""
 
     @property
     def n_steps(self) -> int:
@@ -135,7 +137,7 @@ class Granularity(ABC):
         return tuple(dict.fromkeys(self.criterion.requires + self.compensation.requires))
 
     def check(self, module: nn.Module, layers: Sequence[str] | None) -> list[str]:
-        """Names of the layers that lose something; raise if the network does not allow it.
+        """Return the names of the layers to prune, after a check of the network and the scope.
 
         Parameters
         ----------
@@ -149,7 +151,7 @@ class Granularity(ABC):
 
     @abstractmethod
     def layers(self, module: nn.Module, names: Sequence[str] | None) -> list[str]:
-        """Names of the layers that lose something; raise if the network does not allow it."""
+        """Return the names of the layers to prune; raise if the network cannot be pruned."""
 
     @abstractmethod
     def begin(self, module: nn.Module, names: Sequence[str]) -> State:
@@ -157,7 +159,7 @@ class Granularity(ABC):
 
     @abstractmethod
     def score(self, state: State, calibration: Calibration, generator: torch.Generator) -> Scoring:
-        """Score the network as it is now, for each layer in the shape of ``state.kept``."""
+        """Score the network; the scores of a layer have the shape of its ``state.kept``."""
 
     @abstractmethod
     def remove(
@@ -167,20 +169,23 @@ class Granularity(ABC):
         kept: dict[str, Tensor],
         calibration: Calibration,
     ) -> State:
-        """Remove what is not in ``kept``, with compensation. ``state`` is not changed."""
+        """Remove everything that ``kept`` does not mark, and compensate; ``state`` is unchanged."""
 
     @abstractmethod
     def masks(self, state: State) -> dict[str, Tensor]:
-        """Which weights are kept in each layer that may have lost some."""
+        """The kept weights of each layer that can lose some."""
 
     @abstractmethod
     def report(self, state: State) -> list[dict[str, Any]]:
-        """A row for each layer in ``state.kept``, which begins with its name as ``"layer"``."""
+        """One dict for each layer in ``state.kept``, with its name as ``"layer"``."""
+
+
+AnyGranularity: TypeAlias = Granularity[Any, Any]
 
 
 @torch.no_grad()
 def write(module: nn.Module, name: str, weight: Tensor, bias: Tensor | None) -> None:
-    """Give a layer new values in place; one without a bias gets one if it is given."""
+    """Set a layer's weight and bias in place. Adds a bias to a layer without one if it is given."""
     layer = layer_of(module, name)
     layer.weight.copy_(weight.view_as(layer.weight))
     if bias is None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...allocation import parse_unit_scope
+from ...allocation import UnitScope, parse_unit_scope
 from ...calibration import Calibration
 from ...calibration.statistics import (
     BACKWARD,
@@ -19,8 +19,8 @@ from ...calibration.statistics import (
     Statistic,
     relative_probe_error,
 )
-from ...compensation import UNIT_COMPENSATIONS
-from ...criteria import UNIT_CRITERIA
+from ...compensation import UNIT_COMPENSATIONS, UnitCompensation
+from ...criteria import UNIT_CRITERIA, UnitCriterion
 from ...networks import (
     HiddenLayer,
     NotAChain,
@@ -33,13 +33,13 @@ from ...networks import (
 from ._base import Granularity, Scoring, State, write
 
 
-class NeuronGranularity(Granularity):
+class NeuronGranularity(Granularity[UnitCriterion, UnitCompensation]):
     """Hidden units: a unit is removed with its incoming and outgoing weights.
 
     The unit's column of the next layer is set to zero, and the remaining columns and the bias of
-    that layer compensate for it. Then nothing reads the unit, and its own row is set to zero too.
-    The layers are processed in their order, so that each compensation sees what the layers before
-    it have become.
+    that layer compensate for it. Then the unit has no effect, and its own row is set to zero too.
+    The layers are processed in their order, so each compensation uses the activations of the
+    already pruned layers before it.
     """
 
     name = "neuron"
@@ -49,7 +49,7 @@ class NeuronGranularity(Granularity):
     without_data = "method='l2' with compensation='lbyl'"
 
     @classmethod
-    def parse_scope(cls, scope: Any):
+    def parse_scope(cls, scope: Any) -> UnitScope:
         auto = isinstance(scope, str) and scope == "auto"
         return parse_unit_scope(cls.default_scope if auto else scope)
 
@@ -81,15 +81,15 @@ class NeuronGranularity(Granularity):
         return chosen_hidden
 
     def _check_statistics(self, module: nn.Module, hidden: Iterable[HiddenLayer]) -> None:
-        """Raise if a statistic is not defined for a layer that reads maps."""
+        """Raise if a statistic is not defined for the next layer, because its inputs are maps."""
         for layer in hidden:
             reader = layer_of(module, layer.next_name)
             lacking = [s.__name__ for s in self.statistics if s.for_maps is None]
             if lacking and (is_convolution(reader) or layer.block > 1):
                 raise ValueError(
-                    f"{lacking[0]} has no form for layer {layer.next_name!r}, which reads units "
-                    f"that are maps: give it one as for_maps, or leave {layer.name!r} out with "
-                    f"layers=[...]."
+                    f"{lacking[0]} is not defined for layer {layer.next_name!r}, whose inputs are "
+                    f"feature maps. Declare {lacking[0]}.for_maps, or leave layer {layer.name!r} "
+                    f"out with layers=[...]."
                 )
 
     def begin(self, module, names):
@@ -128,7 +128,7 @@ class NeuronGranularity(Granularity):
             if not changed:
                 continue
             statistics = scoring.statistics[name]
-            if i or not set(requires) <= set(statistics.by_class):  # layers before have changed
+            if i or not set(requires) <= set(statistics.by_class):  # earlier layers have changed
                 one = {name: layer}
                 statistics = self._collect(state, module, one, requires, calibration)[name]
             units = units_of(state.module, layer, state.kept[name])
@@ -136,10 +136,10 @@ class NeuronGranularity(Granularity):
             columns = units.columns(kept[name])
             write(module, layer.next_name, weight.masked_fill(~columns, 0.0), bias)
         for name in hidden:
-            part, gone = layer_of(module, name), ~kept[name]
+            part, removed = layer_of(module, name), ~kept[name]
             weight = part.weight.detach().flatten(1).double()
-            bias = None if part.bias is None else part.bias.detach().masked_fill(gone, 0.0)
-            write(module, name, weight.masked_fill(gone[:, None], 0.0), bias)
+            bias = None if part.bias is None else part.bias.detach().masked_fill(removed, 0.0)
+            write(module, name, weight.masked_fill(removed[:, None], 0.0), bias)
         return State(module, kept)
 
     def masks(self, state):
@@ -176,7 +176,7 @@ class NeuronGranularity(Granularity):
         statistics: Sequence[type[Statistic]],
         calibration: Calibration,
     ) -> dict[str, LayerStatistics]:
-        """Statistics of the layers that read the units, by the units' layers."""
+        """Statistics of the next layer of each hidden layer, by the name of the hidden layer."""
         readers = {layer.next_name: name for name, layer in hidden.items()}
         measured = calibration.collect(
             module,
@@ -188,5 +188,5 @@ class NeuronGranularity(Granularity):
 
 
 def _hidden(state: State) -> dict[str, HiddenLayer]:
-    """The hidden layers that may lose units, in their order."""
+    """The hidden layers to prune, in their order."""
     return {n: layer for n, layer in hidden_layers(state.module).items() if n in state.kept}

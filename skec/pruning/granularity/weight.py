@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from ...allocation import parse_scope
+from ...allocation import Scope, parse_scope
 from ...calibration.statistics import ProbeError, relative_probe_error
-from ...compensation import COMPENSATIONS
-from ...criteria import CRITERIA
+from ...compensation import COMPENSATIONS, Compensation
+from ...criteria import CRITERIA, Criterion
 from ...networks import alive_units, chain_of_layers, is_convolution, layer_of, prunable_layers
 from ...utils import Registry
 from ._base import Granularity, Scoring, State, write
 
 
-class WeightGranularity(Granularity):
-    """Single weights: every layer keeps its shape and gets zeros."""
+class WeightGranularity(Granularity[Criterion, Compensation]):
+    """Single weights: they are set to zero, and every layer keeps its shape."""
 
     name = "weight"
     criteria = CRITERIA
@@ -26,7 +26,7 @@ class WeightGranularity(Granularity):
     without_data = "method='magnitude' with compensation='none'"
 
     @classmethod
-    def parse_scope(cls, scope: Any):
+    def parse_scope(cls, scope: Any) -> Scope:
         return parse_scope(cls.default_scope if _is_auto(scope) else scope)
 
     def layers(self, module, names):

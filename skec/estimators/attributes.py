@@ -1,0 +1,146 @@
+"""The parameters, attributes and hooks of the estimators, with their types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from skorch.history import History
+from torch import Tensor, nn
+
+from ..allocation import Schedule, ScopeLike, UnitScopeLike
+from ..calibration import OutputMetric
+from ..compensation import Compensation, UnitCompensation
+from ..criteria import Criterion, UnitCriterion
+from ..pruning import PruningReport
+from ..utils import Samples
+from .target_scale import TargetScale
+
+MethodLike: TypeAlias = str | Criterion | UnitCriterion
+CompensationLike: TypeAlias = str | Compensation | UnitCompensation
+AnyScopeLike: TypeAlias = ScopeLike | UnitScopeLike
+ScheduleLike: TypeAlias = str | Schedule
+MetricLike: TypeAlias = str | OutputMetric
+Params: TypeAlias = Mapping[str, Any] | None
+
+
+class EstimatorAttributes:
+    """The parameters, fitted attributes and hooks that the estimators share.
+
+    The annotations are for type checkers. They have no values, so they create no attributes.
+    """
+
+    # -- parameters ---------------------------------------------------------------------------
+
+    hidden_layer_sizes: int | Sequence[int]
+    activation: str
+    dropout: float
+    batch_norm: bool
+    pruning_ratio: float
+    granularity: Literal["weight", "neuron"]
+    method: MethodLike
+    compensation: CompensationLike
+    method_params: Params
+    compensation_params: Params
+    scope: AnyScopeLike
+    n_steps: int | Literal["auto"]
+    schedule: ScheduleLike
+    output_metric: MetricLike
+    n_probes: int | Literal["auto"] | None
+    step_epochs: int
+    prune_output_layer: bool
+    calibration_samples: int | None
+    calibration_batch_size: int
+    refit_epochs: int | None
+    refit_lr: float | None
+    refit_weight_decay: float | Literal["auto"] | None
+    refit_strategy: Literal["finetune", "rewind", "none"]
+    optimizer: Any
+    lr: float
+    lr_schedule: str
+    max_epochs: int
+    batch_size: int | Literal["auto"]
+    early_stopping: bool | Literal["auto"]
+    validation_fraction: float
+    n_iter_no_change: int | None
+    tol: float
+    dtype: Literal["float32", "float64"]
+    random_state: Any
+    warm_start: bool
+    module: Any
+    criterion: Any
+    iterator_train: Any
+    iterator_valid: Any
+    dataset: Any
+    train_split: Any
+    callbacks: Any
+    predict_nonlinearity: Any
+    verbose: int
+    device: Any
+    compile: bool
+    use_caching: Any
+    torch_load_kwargs: Params
+
+    # -- set by fit ---------------------------------------------------------------------------
+
+    n_features_in_: int
+    n_outputs_: int
+    feature_names_in_: np.ndarray
+    module_: Any
+    criterion_: nn.Module
+    optimizer_: Any
+    callbacks_: list[tuple[str, Any]]
+    history_: History | None
+    dense_module_: nn.Module
+    initial_module_: nn.Module
+    masks_: dict[str, Tensor]
+    sparsity_: float
+    predicted_error_: float | None
+    n_steps_: int
+    pruning_report_: PruningReport
+    n_parameters_: int
+    n_nonzero_parameters_: int
+    target_scale_: TargetScale
+    dense_epochs_: int
+    _calibration_: Samples | None
+    _valid_loss: float | None  # of the dense network
+    _seed_: int
+
+    # -- hooks that subclasses define ---------------------------------------------------------
+
+    def _check_parameters(self, **values: Any) -> Any:
+        """Check all parameters, with some values replaced; returns the pruning settings."""
+        raise NotImplementedError
+
+    def _check_targets(self, y: Any, *, reset: bool, classes: Any = None) -> np.ndarray:
+        """Check targets and return them as numbers; with ``reset``, describe them."""
+        raise NotImplementedError
+
+    def _describe_dataset(self, dataset: Any) -> None:
+        """Set the numbers of features and outputs from a torch ``Dataset``."""
+        raise NotImplementedError
+
+    def _take_outputs(self, n_outputs: int) -> None:
+        """Set the attributes of targets for a given network with this number of outputs."""
+        raise NotImplementedError
+
+    def _with_class_weight(self, y: np.ndarray, sample_weight: Any) -> Any:
+        """Sample weights times class weights; None if there are neither."""
+        raise NotImplementedError
+
+    def _fit_target_scale(self, y: Any, sample_weight: Any, *, reset: bool) -> None:
+        """Store the mean and the standard deviation of the targets, if they are standardised."""
+        raise NotImplementedError
+
+    def _network_targets(self, y: Any) -> Tensor:
+        """Targets in the form that the loss takes."""
+        raise NotImplementedError
+
+    def _noise_decay(self, dataset: Any) -> float:
+        """The weight decay of ``refit_weight_decay="auto"``; zero keeps the optimiser's."""
+        raise NotImplementedError
+
+    def _stratification(self, y: Any) -> np.ndarray | None:
+        """Class indices for a stratified split; None for a plain one."""
+        return None
