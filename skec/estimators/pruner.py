@@ -125,7 +125,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     [(5, 8), (8, 1)]
     """
 
-    _parameter_constraints: ClassVar[dict[str, list]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **{name: CONSTRAINTS[name] for name in (*PRUNING_PARAMETERS, "prune_output_layer")},
         **{name: CONSTRAINTS[name] for name in ("calibration_samples", "random_state")},
         "estimator": "no_validation",
