@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from ..calibration.statistics import BACKWARD, Need, NetworkStatistic
 from ..networks import default_loss, layer_of, output_tensors
 from ..utils import Samples, check_count, check_probes, check_ratio
 from .granularity import AnyGranularity, get_granularity
+
+
+_FEW = 61  # samples that show the form of the outputs; hardly a dimension of something else
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Request:
     calibration: Calibration
     generator: torch.Generator
 
-    @property
+    @cached_property
     def weights(self) -> dict[str, Tensor]:
         """The weights of the dense network as matrices of shape (n_out, n_in)."""
         dense = self.calibration.dense
@@ -116,7 +120,7 @@ def resolve(
     generator = torch.Generator().manual_seed(seed)
     dense, need = copy.deepcopy(module).eval(), Need.of(kind.statistics)
     if samples is not None and _needs_outputs(kind, metric):
-        outputs = _outputs(dense, samples, batch_size)
+        outputs = _outputs(dense, samples.take(slice(min(batch_size, _FEW))))
         metric = metric_for(output_metric, loss, outputs, recommended)
         if need & Need.LOSS_GRADIENT and samples.y is not None:
             loss = default_loss(loss, samples.y, len(outputs))
@@ -152,9 +156,9 @@ def _needs_outputs(kind: AnyGranularity, metric: OutputMetric) -> bool:
     return not (only_network and metric is identity_metric)
 
 
-def _outputs(module: nn.Module, samples: Samples, batch_size: int) -> list[Tensor]:
-    """The outputs of the network for the first batch."""
-    X, _, _ = next(samples.batches(batch_size))
+def _outputs(module: nn.Module, samples: Samples) -> list[Tensor]:
+    """The outputs of the network for a few samples."""
+    X = samples.X
     with torch.no_grad():
         try:
             outputs = module(X.clone())

@@ -77,7 +77,8 @@ class Registry(dict[str, Any]):
             return value
         if not isinstance(value, str) or value not in self:
             raise self.unknown(value)
-        parameters = {} if parameters is None else parameters
+        if parameters is None or parameters == {}:
+            return self[value]()
         known = list(inspect.signature(self[value]).parameters)
         if not isinstance(parameters, Mapping) or not set(parameters) <= set(known):
             has = f"Its parameters are {known}." if known else "It has no parameters."
