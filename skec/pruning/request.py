@@ -27,7 +27,6 @@ from ..networks import default_loss, layer_of, output_tensors
 from ..utils import Samples, check_count, check_probes, check_ratio
 from .granularity import AnyGranularity, get_granularity
 
-
 _FEW = 61  # samples that show the form of the outputs; hardly a dimension of something else
 
 
