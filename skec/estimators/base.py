@@ -5,21 +5,27 @@ from __future__ import annotations
 import copy
 from typing import Any, ClassVar, Literal, TypeVar
 
-from ..networks import compact
+import numpy as np
+from skorch.utils import is_dataset
+from torch import nn
+
+from ..networks import compact, feature_mask
+from ..pruning import PruningResult
 from ..training import small_network_mode
-from ..utils import NOT_GIVEN, NotGiven, given
+from ..utils import NOT_GIVEN, NotGiven, Samples, given
 from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
-from .exchange import NetworkExchange
+from .exchange import estimator_from_network, install_result
 from .parameters import CONSTRAINTS, check_hidden_layer_sizes, check_parameters
 from .prune_estimator import PruningSettings, check_given
 from .rollback import unchanged_on_error
+from .skorch_state import SkorchEstimator
 
 _FROM_DENSE_FIT = ("dense_module_", "initial_module_", "_calibration_")  # dropped by compact
 _Self = TypeVar("_Self", bound="PrunedMLP")
 
 
-class PrunedMLP(NetworkExchange):
+class PrunedMLP(SkorchEstimator):
     """Base class of the estimators: training, pruning and fine-tuning of a network."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = CONSTRAINTS
@@ -247,6 +253,108 @@ class PrunedMLP(NetworkExchange):
             self._count_parameters()
         return self
 
+    @classmethod
+    def from_network(
+        cls: type[_Self],
+        network: nn.Module,
+        *,
+        feature_names_in: np.ndarray | None = None,
+        **parameters: Any,
+    ) -> _Self:
+        """Make a fitted estimator from a trained network.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            It is copied. The numbers of features and outputs are those of its first and its last
+            layer.
+        feature_names_in : array of str, default=None
+            Names of the features.
+        **parameters : dict
+            Parameters of the estimator. ``module`` is the network by default, unless that is a
+            :class:`skec.networks.MLP`.
+
+        Returns
+        -------
+        estimator
+            Call ``prune(X)`` to prune it.
+
+        Examples
+        --------
+        >>> import numpy as np, torch, skec
+        >>> network = torch.nn.Sequential(
+        ...     torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1)
+        ... )
+        >>> net = skec.PrunedMLPRegressor.from_network(network)
+        >>> X = np.random.default_rng(0).normal(size=(100, 4))
+        >>> net.prune(X, pruning_ratio=0.5).sparsity_
+        0.5
+        """
+        return estimator_from_network(cls, network, feature_names_in, parameters)
+
+    def install(
+        self: _Self,
+        result: PruningResult,
+        dense: nn.Module,
+        samples: Samples | None = None,
+        pruning_ratio: float | None = None,
+    ) -> _Self:
+        """Replace the network of this estimator by a result of :func:`skec.prune`.
+
+        Parameters
+        ----------
+        result : PruningResult
+            Its module and masks are not copied.
+        dense : torch.nn.Module
+            The network that was pruned. It is copied, and a later ``prune`` starts from it.
+        samples : Samples, default=None
+            The calibration samples, in the network's units (see ``calibration_data``).
+        pruning_ratio : float, default=None
+            The ratio that the history records; by default the sparsity.
+
+        Returns
+        -------
+        self
+        """
+        install_result(self, result, dense, samples, pruning_ratio)
+        return self
+
+    def calibration_data(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        n_samples: int | None = None,
+        random_state: Any = None,
+    ) -> Samples:
+        """Check data and return them in the units of the network, for :func:`skec.prune`.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``; ``y`` is optional.
+        n_samples : int, default=None
+            Number of samples to draw; None takes all.
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        Samples
+        """
+        if y is not None or is_dataset(X):
+            data = self._check_training_data(X, y, sample_weight, reset=False)
+        else:
+            data = self._data.check_without_targets(X, sample_weight)
+        return self._data.calibration(self.get_dataset(*data), n_samples, random_state)
+
+    @property
+    def feature_mask_(self) -> np.ndarray:
+        """Which columns of X the network reads, bool of shape (n_features,)."""
+        if not self.initialized_:
+            raise AttributeError(f"This {type(self).__name__} is not fitted.")
+        return feature_mask(self.network_, self.n_features_in_).cpu().numpy()
+
     def fit_loop(
         self: _Self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> _Self:
@@ -261,6 +369,13 @@ class PrunedMLP(NetworkExchange):
         return self
 
     # -- checks and state -------------------------------------------------------------------
+
+    def _check_training_data(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None
+    ) -> tuple[Any, ...]:
+        """Check the data of a call, and return the arguments of ``get_dataset``."""
+        self._reset_seed(reset)
+        return self._data.check(X, y, sample_weight, reset=reset, classes=classes)
 
     def _keep_calibration_samples(self, dataset: Any) -> None:
         """Keep part of the training data for later calls of ``prune``."""

@@ -119,6 +119,15 @@ class TrainingData:
             X = validate_data(net, X, reset=False, dtype=[np.float64, np.float32])
         return torch.from_numpy(_to_dtype(X, np.dtype(net.dtype))).to(net.device)
 
+    def check_without_targets(self, X: Any, sample_weight: Any) -> tuple[Any, ...]:
+        """Check data without targets; returns the arguments of ``get_dataset``."""
+        features = self.features(X)
+        if sample_weight is not None:
+            sample_weight = private.check_sample_weight(
+                sample_weight, features.cpu().numpy(), dtype=np.float64, ensure_non_negative=True
+            )
+        return features, None, sample_weight
+
     # -- datasets -----------------------------------------------------------------------------
 
     def dataset(self, X: Any, y: Any = None, sample_weight: Any = None) -> SkorchSamples:
