@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp
+from torch.func import functional_call, vjp
 
 from ..calibration import Calibration
 from ..calibration.statistics import LayerStatistics, RowMoments
 from ..networks import layer_of, output_tensor
+from ..utils import private
 from .weights import factor_kept
 
 _BATCH_SIZE = 4096  # can be large: the pullbacks hold the activations of all samples anyway
@@ -67,7 +68,9 @@ class OutputFit:
         """``E[Jᵀ M J] v``, with ``J`` the Jacobian at the last call of ``error_and_gradient``."""
         tangent, total = self._by_name(direction), torch.zeros_like(self.mask)
         for (X, target, weights), pullback in zip(self.batches, self.pullbacks, strict=True):
-            change = jvp(lambda p, X=X: self.outputs(p, X), (self.parameters,), (tangent,))[1]
+            change = private.jvp(lambda p, X=X: self.outputs(p, X), (self.parameters,), (tangent,))[
+                1
+            ]
             total += self._flat(pullback(self._times_metric(target, change, weights))[0])
         return total / self.total
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..networks import MLP
+from ..training import seeded_global_generator
 
 
 def make_module(net: Any) -> nn.Module:
@@ -25,8 +27,8 @@ def make_module(net: Any) -> nn.Module:
     else:
         kind = type(module) if isinstance(module, nn.Module) else module
         arguments = _defaults(net, kind) | arguments
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(net._seed_)
+        own = kind is MLP  # draws from its own generator
+        with nullcontext() if own else seeded_global_generator(net._seed_):
             module = kind(**arguments)
     return module.to(getattr(torch, net.dtype))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..training import (
     Trainer,
     mean_loss,
     needs_closure,
+    seeded_global_generator,
 )
 from ..utils import Samples
 
@@ -141,8 +143,7 @@ class Phase:
         whole = self.datasets["dataset_train"]
         seen = {"X": getattr(whole, "X", whole), "y": getattr(whole, "y", None)}
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.net._generator("torch").initial_seed())
+            with self._random_numbers():
                 self.net.notify("on_train_begin", **seen)
                 result = self._run_epochs()
                 self.net.notify("on_train_end", **seen)
@@ -152,6 +153,12 @@ class Phase:
         finally:
             self.rate.restore()
             _scale_rates(self.optimizer, 1 / self.scale)
+
+    def _random_numbers(self) -> AbstractContextManager[None]:
+        """The global generator is seeded for networks whose modules may draw from it."""
+        if self.trainer is not None and self.trainer.chain is not None:
+            return nullcontext()  # dropout has its own generator there
+        return seeded_global_generator(self.net._generator("torch").initial_seed())
 
     def _run_epochs(self) -> tuple[int, float | None]:
         net, network = self.net, self.net.network_
@@ -237,7 +244,7 @@ class Phase:
         if not isinstance(dataset, Samples):
             return True
         net.network_.eval()
-        outputs = net.infer(dataset.X[:64])
+        outputs = net.infer(dataset.X[:64].clone())
         return has_finite_squares(outputs[0] if isinstance(outputs, tuple) else outputs)
 
     def _epoch_loss(self, prefix: str) -> float:

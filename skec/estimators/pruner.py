@@ -274,8 +274,9 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         adapter = self._adapter
-        self.masks_ = adapter.compact(self.masks_)
-        self._support = self._support.after_compaction(adapter.network)
+        with unchanged_on_error(self), unchanged_on_error(self.estimator_):
+            self.masks_ = adapter.compact(self.masks_)
+            self._support = self._support.after_compaction(adapter.network)
         return self
 
     # -- transformation -------------------------------------------------------------------------

@@ -40,8 +40,10 @@ def merge_equal_rows(
     return X[first], y[first], None if (weight == weight[0]).all() else weight
 
 
-def drop_zero_weights(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
-    """Remove samples of weight zero.
+def drop_zero_weights(
+    X: Any, y: Any, sample_weight: Any, *, keep_rows: bool = False
+) -> tuple[Any, Any, Any]:
+    """Remove samples of weight zero, unless all rows are to be kept.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def drop_zero_weights(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any
     positive = sample_weight > 0
     if not positive.any():
         raise ValueError("sample_weight is zero for every sample; give some a positive weight.")
-    if positive.all():
+    if keep_rows or positive.all():
         return X, y, sample_weight
     return X[positive], y[positive], sample_weight[positive]
 

@@ -34,6 +34,7 @@ from .attributes import EstimatorAttributes
 from .make_module import make_module
 from .phase import Phase
 from .prediction import outputs_in_blocks
+from .rollback import unchanged_on_error
 from .training_data import TrainingData
 
 
@@ -141,12 +142,12 @@ class SkorchEstimator(EstimatorAttributes, NeuralNet):
     def load_params(self, *args: Any, **kwargs: Any) -> None:
         """Load weights and history, as the method of skorch.
 
-        The removed weights of a pruned network stay exactly zero.
+        The removed weights of a pruned network stay exactly zero. A file that does not fit changes
+        nothing.
         """
-        try:
+        with unchanged_on_error(self):  # torch loads what fits before it raises for the rest
             super().load_params(*args, **kwargs)
-        finally:  # torch loads the matching layers of a file before it raises for the others
-            self._mask_loaded_weights()
+        self._mask_loaded_weights()
 
     def _mask_loaded_weights(self) -> None:
         masked = self._masked_weights() if self.initialized_ else None

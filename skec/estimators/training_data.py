@@ -88,9 +88,10 @@ class TrainingData:
             sample_weight = private.check_sample_weight(sample_weight, X, dtype=np.float64)
         y = net._check_targets(y, reset=reset, classes=classes)
         sample_weight = net._with_class_weight(y, sample_weight)
-        X, y, sample_weight = drop_zero_weights(X, y, sample_weight)
+        own_split = net.train_split not in ("auto", None)  # it may count rows
+        X, y, sample_weight = drop_zero_weights(X, y, sample_weight, keep_rows=own_split)
         X = _to_dtype(X, np.dtype(net.dtype))
-        if net.dataset == "auto" and len(X) <= self.batch_size(len(X)):
+        if net.dataset == "auto" and not own_split and len(X) <= self.batch_size(len(X)):
             X, y, sample_weight = merge_equal_rows(X, y, sample_weight)
         if sample_weight is not None:
             sample_weight = sample_weight / sample_weight.mean()
@@ -139,7 +140,7 @@ class TrainingData:
         if y is not None:
             y = torch.as_tensor(y).to(net.device)
         if sample_weight is not None:
-            sample_weight = torch.as_tensor(sample_weight).to(X)
+            sample_weight = torch.tensor(np.asarray(sample_weight)).to(X)  # a copy
         return SkorchSamples(X, y, sample_weight)
 
     def in_network_units(self, dataset: Samples) -> Samples:

@@ -49,8 +49,8 @@ def network_of(mlp: Any) -> MLP:
     )
     """
     n_features, *sizes = (len(coef) for coef in mlp.coefs_)
-    with torch.random.fork_rng(devices=[]):
-        module = MLP(n_features, mlp.n_outputs_, sizes, mlp.activation)
+    generator = torch.Generator()  # its weights are replaced below
+    module = MLP(n_features, mlp.n_outputs_, sizes, mlp.activation, generator=generator)
     module = module.to(getattr(torch, mlp.coefs_[0].dtype.name))
     with torch.no_grad():
         layers = [part for part in module if isinstance(part, nn.Linear)]

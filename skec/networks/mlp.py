@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -78,7 +79,7 @@ class MLP(nn.Sequential):
         Whether the output layer starts with weights and biases of zero, so that the initial
         outputs are zero.
     generator : torch.Generator, default=None
-        Source of the initial weights.
+        Source of the initial weights. None is the global generator of torch.
 
     Examples
     --------
@@ -105,14 +106,14 @@ class MLP(nn.Sequential):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         width = n_features
         for i, size in enumerate(hidden_layer_sizes):
-            layers[f"hidden_{i}"] = nn.Linear(width, size, bias=bias)
+            layers[f"hidden_{i}"] = _undrawn_linear(width, size, bias)
             if batch_norm:
                 layers[f"norm_{i}"] = nn.BatchNorm1d(size)
             layers[f"activation_{i}"] = ACTIVATIONS[activation]()
             if dropout > 0:
                 layers[f"dropout_{i}"] = nn.Dropout(dropout)
             width = size
-        layers["output"] = nn.Linear(width, n_outputs, bias=bias)
+        layers["output"] = _undrawn_linear(width, n_outputs, bias)
         super().__init__(layers)
         self.reset_parameters(zero_output, generator)
 
@@ -137,3 +138,8 @@ class MLP(nn.Sequential):
         if zero_output:
             for parameter in self.get_submodule("output").parameters():
                 parameter.zero_()
+
+
+def _undrawn_linear(n_in: int, n_out: int, bias: bool) -> nn.Linear:
+    """A linear layer whose weights are not drawn yet, and so take no random numbers."""
+    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias))

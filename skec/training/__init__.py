@@ -2,7 +2,7 @@
 
 from .backprop import Chain
 from .batches import TensorBatches
-from .environment import small_network_mode
+from .environment import seeded_global_generator, small_network_mode
 from .losses import LossFunction, loss_with_gradient
 from .masks import MaskedWeights
 from .optimizer import AdamW, fast_step, needs_closure, supports_fused
@@ -22,6 +22,7 @@ __all__ = [
     "loss_with_gradient",
     "mean_loss",
     "needs_closure",
+    "seeded_global_generator",
     "small_network_mode",
     "supports_fused",
 ]

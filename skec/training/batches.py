@@ -56,5 +56,6 @@ class TensorBatches:
 
     def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
         for x, y, weights in self.tensors():
+            x = x.clone()  # a forward may write into its input
             y = torch.zeros(len(x), 1) if y is None else y
             yield (x, y) if weights is None else ({"X": x, "sample_weight": weights}, y)

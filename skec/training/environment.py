@@ -1,32 +1,52 @@
-"""Settings of torch for small networks: one thread, no denormal numbers."""
+"""The state of torch for small networks: one thread, no denormals, seeded random numbers."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from ..utils import private
+
+_GLOBAL_GENERATOR = threading.RLock()
+
 
 @contextmanager
 def small_network_mode() -> Iterator[None]:
-    """Run on one thread and flush denormal numbers to zero.
+    """Run on one thread and flush denormal numbers to zero, in the calling thread only.
 
     With one thread the order of every sum is fixed, so results do not depend on how many processes
-    share the machine. A second thread hardly speeds up small matrices. Denormal numbers appear in
-    the moments of an optimiser where gradients stay zero, that is, at dead units and masked
-    weights. They make the optimiser's step several times slower.
+    or threads share the machine. A second thread hardly speeds up small matrices. Denormal numbers
+    appear in the moments of an optimiser where gradients stay zero, that is, at dead units and
+    masked weights. They make the optimiser's step several times slower.
+
+    Both settings belong to the calling thread: the number of threads of OpenMP and MKL, and the
+    mode of the processor. Other threads, and threads that start meanwhile, keep theirs.
     """
-    threads = torch.get_num_threads()
     flushes = (torch.full((1,), 1e-38) * 1e-3).item() == 0.0
-    if threads != 1:
-        torch.set_num_threads(1)
-    if not flushes:
-        torch.set_flush_denormal(True)
-    try:
+    with private.one_thread():
+        try:
+            torch.set_flush_denormal(True)
+            yield
+        finally:
+            torch.set_flush_denormal(flushes)
+
+
+@contextmanager
+def seeded_global_generator(seed: int) -> Iterator[None]:
+    """Seed torch's global generator, and restore its state afterwards.
+
+    For modules that draw from the global generator: ``torch.nn.Dropout``, and the initial weights
+    of most modules. There is one such generator for all threads, so one thread at a time runs in
+    this mode. Another thread that draws from the global generator meanwhile disturbs the numbers,
+    and sees some of them again.
+
+    Parameters
+    ----------
+    seed : int
+    """
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         yield
-    finally:
-        if not flushes:
-            torch.set_flush_denormal(False)
-        if threads != 1:
-            torch.set_num_threads(threads)

@@ -76,7 +76,7 @@ class Trainer:
     def _autograd(self, X: Tensor, loss: OutputLoss) -> Tensor:
         """Write the gradients of one batch and return its loss."""
         self.optimizer.zero_grad(set_to_none=False)
-        outputs = self.module(X)
+        outputs = self.module(X.clone())  # a forward may write into its input
         value, gradient = loss(outputs.detach())
         outputs.backward(gradient)
         return value
@@ -93,7 +93,7 @@ def mean_loss(module: nn.Module, loss: LossFunction, batches: TensorBatches) -> 
     module.eval()
     total, n_samples = torch.zeros((), dtype=torch.float64), 0
     for X, y, weights in batches.tensors():
-        value, _ = loss(y, weights)(module(X))
+        value, _ = loss(y, weights)(module(X.clone()))
         total += value * len(X)
         n_samples += len(X)
     return _mean(total, n_samples, batches)

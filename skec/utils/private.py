@@ -6,7 +6,12 @@ supported version of each library.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ctypes
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 __all__ = [
@@ -24,13 +30,17 @@ __all__ = [
     "check_sample_weight",
     "fused_adam",
     "has_hooks",
+    "jvp",
     "multiply",
+    "one_thread",
     "optimizer_has_hooks",
     "take_rows",
     "validate_parameters",
     "validate_params",
     "visual_block",
 ]
+
+_FORWARD_MODE = threading.RLock()
 
 # Interval, Options, StrOptions and validate_params: scikit-learn has no public way to declare the
 # allowed values of parameters. With these, the error messages are those of scikit-learn.
@@ -106,3 +116,46 @@ def multiply(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> None:
 def add_one(tensors: Sequence[Tensor]) -> None:
     """Add one to tensors in place, all in one call. The public way takes one call per tensor."""
     torch._foreach_add_(list(tensors), 1)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
+    """``torch.func.jvp``, in one thread at a time.
+
+    torch keeps the levels of forward differentiation in the process, not in the thread. Two threads
+    at a time fail, or get wrong numbers, and there is no public way to ask for separate levels.
+    """
+    with _FORWARD_MODE:
+        return torch.func.jvp(function, primals, tangents)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let the calling thread compute alone; the settings of other threads are not changed.
+
+    ``torch.set_num_threads`` changes the number for threads that start later, and MKL's for all.
+    OpenMP and MKL have a number for each thread, which torch does not offer. A build of torch
+    without MKL needs the first only.
+    """
+    with _openmp().limit(limits=1):
+        set_local = _mkl_threads_of_this_thread()
+        before = set_local(1)
+        try:
+            yield
+        finally:
+            set_local(before)
+
+
+@cache
+def _openmp() -> Any:
+    """The OpenMP libraries of the process."""
+    return ThreadpoolController().select(user_api="openmp")
+
+
+@cache
+def _mkl_threads_of_this_thread() -> Callable[[int], int]:
+    """MKL's function that sets the number of threads of the calling thread."""
+    folder = Path(torch.__file__).parent / "lib"
+    for library in folder.glob("*torch_cpu*"):
+        with suppress(OSError, AttributeError):
+            return ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+    return lambda number: 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...networks import PrunableLayer, Recorder, output_tensor
-from ...utils import Samples
+from ...utils import Samples, private
 from ..metric import OutputMetric
 from ._base import NetworkStatistic
 
@@ -140,7 +140,7 @@ class _UnitProbe:
 
         best, best_shift, step = shift, shift, torch.zeros_like(shift)
         for iteration in range(_ITERATIONS):
-            change, slope = torch.func.jvp(moved, (shift,), (one,))[:2]
+            change, slope = private.jvp(moved, (shift,), (one,))[:2]
             error = self.product(change, change)
             if iteration == 0:
                 best = error

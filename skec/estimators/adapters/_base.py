@@ -152,5 +152,4 @@ class Adapter(ABC):
 def expected_mlp(hidden_layer_sizes: Any) -> MLP:
     """A small perceptron with as many hidden layers, for the names of its layers."""
     sizes = np.ravel(hidden_layer_sizes).astype(int)
-    with torch.random.fork_rng(devices=[]):
-        return MLP(1, 1, [1] * len(sizes))
+    return MLP(1, 1, [1] * len(sizes), generator=torch.Generator())

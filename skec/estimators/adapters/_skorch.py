@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,9 +125,13 @@ class SkorchAdapter(Adapter):
 
     def inputs_of(self, layer: str, X: Any) -> np.ndarray:
         recorded: list[Tensor] = []
-        hook = self.network.get_submodule(layer).register_forward_pre_hook(
-            lambda _, inputs: recorded.append(inputs[0])
-        )
+        own = threading.get_ident()
+
+        def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if threading.get_ident() == own:  # another thread may run the network meanwhile
+                recorded.append(inputs[0])
+
+        hook = self.network.get_submodule(layer).register_forward_pre_hook(record)
         try:
             outputs = self.estimator.forward_iter(X)
             lengths = [_n_rows(batch) for batch in outputs]
