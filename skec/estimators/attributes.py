@@ -133,6 +133,14 @@ class EstimatorAttributes:
         """Store the mean and the standard deviation of the targets, if they are standardised."""
         raise NotImplementedError
 
+    def _target_facts(self) -> dict[str, list[Any]]:
+        """What a file of weights says of the targets, as lists of numbers and strings."""
+        raise NotImplementedError
+
+    def _take_target_facts(self, facts: dict[str, list[Any]]) -> None:
+        """Set what a file says of the targets; raise if it is malformed."""
+        raise NotImplementedError
+
     def _network_targets(self, y: Any) -> Tensor:
         """Targets in the form that the loss takes."""
         raise NotImplementedError

@@ -243,6 +243,21 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
     def _take_outputs(self, n_outputs: int) -> None:
         self.n_outputs_, self._classes_ = n_outputs, np.arange(n_outputs)
 
+    def _target_facts(self) -> dict[str, list[Any]]:
+        if "_classes_" not in vars(self) or self._classes_.dtype.kind not in "biufUO":
+            return {}
+        return {"classes": self._classes_.tolist(), "dtype": [self._classes_.dtype.str]}
+
+    def _take_target_facts(self, facts: dict[str, list[Any]]) -> None:
+        labels = np.asarray(facts.get("classes", []), np.dtype(facts.get("dtype", ["O"])[0]))
+        n_outputs = getattr(self, "n_outputs_", len(labels))
+        if labels.shape != (n_outputs,) or len(np.unique(labels)) < n_outputs:
+            raise ValueError(
+                f"The file has no valid class labels: {labels.tolist()[:10]} for {n_outputs} "
+                f"outputs. Save the weights again with save_params of a fitted estimator."
+            )
+        self._classes_ = labels
+
     def _fit_target_scale(self, y: Any, sample_weight: Any, *, reset: bool) -> None:
         pass
 

@@ -15,7 +15,6 @@ from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .base import PrunedMLP
 from .documentation import documented
-from .state_files import ModuleWithScale
 from .target_scale import TargetScale
 
 _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
@@ -136,7 +135,6 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
 
     normalize_y: bool
     _single_column_: bool  # whether predictions have shape (n_samples,)
-    _tensors_alone = False  # whether save_params writes a file that holds only tensors
 
     def _check_targets(self, y: Any, *, reset: bool, classes: Any = None) -> np.ndarray:
         y = np.asarray(y)
@@ -217,34 +215,22 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     def _target_scale(self) -> TargetScale:
         return getattr(self, "target_scale_", TargetScale.none())
 
-    def save_params(
-        self,
-        f_params: Any = None,
-        f_optimizer: Any = None,
-        f_criterion: Any = None,
-        f_history: Any = None,
-        use_safetensors: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        """Save weights and history, as the method of skorch.
+    def _target_facts(self) -> dict[str, list[Any]]:
+        scale: TargetScale | None = vars(self).get("target_scale_")
+        if scale is None:
+            return {}
+        return {"y_mean_": scale.mean.tolist(), "y_scale_": scale.scale.tolist()}
 
-        The file of the weights contains the scale of the targets too, so that predictions after
-        ``load_params`` are in the units of ``y``.
-        """
-        self._tensors_alone = use_safetensors
-        try:
-            super().save_params(
-                f_params, f_optimizer, f_criterion, f_history, use_safetensors, **kwargs
+    def _take_target_facts(self, facts: dict[str, list[Any]]) -> None:
+        mean, scale = (np.asarray(facts.get(n, []), np.float64) for n in ("y_mean_", "y_scale_"))
+        n_outputs = getattr(self, "n_outputs_", len(mean))
+        if not (mean.shape == scale.shape == (n_outputs,) and np.isfinite(mean + scale).all()):
+            raise ValueError(
+                f"The file has no valid scale of the targets: y_mean_={mean.tolist()} and "
+                f"y_scale_={scale.tolist()} for {n_outputs} outputs. Save the weights again with "
+                f"save_params of a fitted estimator."
             )
-        finally:
-            del self._tensors_alone
-
-    def _get_module(self, name: str, msg: str) -> Any:
-        """The object whose state ``save_params`` and ``load_params`` read and set."""
-        module = super()._get_module(name, msg)
-        if name != "module_":
-            return module
-        return ModuleWithScale(module, self, self._tensors_alone)
+        self.target_scale_ = TargetScale(mean, scale)
 
     def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
         return super()._loss(outputs.reshape(targets.shape), targets, weights)

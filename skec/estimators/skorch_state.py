@@ -35,6 +35,7 @@ from .make_module import make_module
 from .phase import Phase
 from .prediction import outputs_in_blocks
 from .rollback import unchanged_on_error
+from .state_files import ModuleWithTargets
 from .training_data import TrainingData
 
 
@@ -47,6 +48,7 @@ class SkorchEstimator(EstimatorAttributes, NeuralNet):
     history_: History | None = None
     initialized_ = False
     _phase: Phase | None = None  # the running phase
+    _tensors_alone = False  # whether save_params writes a file that holds only tensors
     virtual_params_: ClassVar[dict] = {}
     prefixes_: ClassVar[list[str]] = [
         "module",
@@ -138,6 +140,35 @@ class SkorchEstimator(EstimatorAttributes, NeuralNet):
         self, net: Any, X: Any = None, y: Any = None, result: Any = None, **kwargs: Any
     ) -> None:
         """Called after the network was pruned, with the :class:`skec.PruningResult`."""
+
+    def save_params(
+        self,
+        f_params: Any = None,
+        f_optimizer: Any = None,
+        f_criterion: Any = None,
+        f_history: Any = None,
+        use_safetensors: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Save weights and history, as the method of skorch.
+
+        The file of the weights also contains the scale of a regressor's targets, or the labels of
+        a classifier, so that an estimator that loads it predicts the same.
+        """
+        self._tensors_alone = use_safetensors
+        try:
+            super().save_params(
+                f_params, f_optimizer, f_criterion, f_history, use_safetensors, **kwargs
+            )
+        finally:
+            del self._tensors_alone
+
+    def _get_module(self, name: str, msg: str) -> Any:
+        """The object whose state ``save_params`` and ``load_params`` read and set."""
+        module = super()._get_module(name, msg)
+        if name != "module_":
+            return module
+        return ModuleWithTargets(module, self, self._tensors_alone)
 
     def load_params(self, *args: Any, **kwargs: Any) -> None:
         """Load weights and history, as the method of skorch.

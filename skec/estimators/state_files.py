@@ -1,32 +1,29 @@
-"""The scale of the targets in files of weights."""
+"""What a file holds beside the weights: the scale of the targets, or the class labels."""
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .target_scale import TargetScale
-
-_KEY = "skec.targets"  # key of the scale in a file; no parameter has a name like this
-_MEAN, _SCALE = "y_mean_", "y_scale_"
+_KEY = "skec.targets"  # key in a file; no parameter has a name like this
 
 
-class ModuleWithScale:
-    """The network of a regressor with a state that includes the scale of y.
+class ModuleWithTargets:
+    """The network of an estimator, with a state that includes facts about the targets.
 
-    The scale is in the metadata of the state. ``load_state_dict`` of a module ignores it there, so
-    the module can load the file too. A safetensors file holds only tensors; there the scale is
-    stored in two additional tensors.
+    The facts are in the metadata of the state. ``load_state_dict`` of a module ignores them there,
+    so the module can load the file too. A safetensors file holds only tensors; there each fact is
+    one more tensor, numbers as they are and other facts as JSON in bytes.
 
     Parameters
     ----------
     module : torch.nn.Module
-    estimator : PrunedMLPRegressor
+    estimator : PrunedMLP
     tensors_alone : bool
         Whether the file can hold only tensors.
     """
@@ -35,33 +32,39 @@ class ModuleWithScale:
         self.module, self.estimator, self.tensors_alone = module, estimator, tensors_alone
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """The state of the module with the scale."""
+        """The state of the module with the facts."""
         state = self.module.state_dict()
         metadata = _metadata(state)
         state = OrderedDict(state)
-        scale: TargetScale | None = vars(self.estimator).get("target_scale_")
-        if scale is not None:
-            values = {_MEAN: scale.mean.tolist(), _SCALE: scale.scale.tolist()}
-            if self.tensors_alone:
-                for name, value in values.items():
-                    state[f"{_KEY}.{name}"] = torch.tensor(value, dtype=torch.float64)
-            else:
-                metadata = {**metadata, _KEY: values}
+        facts = self.estimator._target_facts()
+        if self.tensors_alone:
+            state.update((f"{_KEY}.{name}", _as_tensor(fact)) for name, fact in facts.items())
+        elif facts:
+            metadata = {**metadata, _KEY: facts}
         return _with_metadata(state, metadata)
 
     def load_state_dict(self, state: OrderedDict[str, Any]) -> None:
-        """Load the state of the module, and set the scale if there is one."""
+        """Load the state of the module, and give the estimator the facts if there are any."""
         metadata = _metadata(state)
-        values = dict(metadata.get(_KEY, {}))
+        facts = dict(metadata.get(_KEY, {}))
         state = OrderedDict(state)
-        for name in (_MEAN, _SCALE):
-            tensor = state.pop(f"{_KEY}.{name}", None)
-            if tensor is not None:
-                values[name] = tensor.tolist()
+        for key in [key for key in state if key.startswith(f"{_KEY}.")]:
+            facts[key.removeprefix(f"{_KEY}.")] = _from_tensor(state.pop(key))
         self.module.load_state_dict(_with_metadata(state, metadata))
-        if values and self.estimator._phase is None:  # in training, the targets set the scale
-            mean, scale = (np.asarray(values[name], dtype=np.float64) for name in (_MEAN, _SCALE))
-            self.estimator.target_scale_ = TargetScale(mean, scale)
+        if facts and self.estimator._phase is None:  # in training, the targets are known
+            self.estimator._take_target_facts(facts)
+
+
+def _as_tensor(fact: list[Any]) -> Tensor:
+    if all(isinstance(value, float) for value in fact):
+        return torch.tensor(fact, dtype=torch.float64)
+    return torch.tensor(list(json.dumps(fact).encode()), dtype=torch.uint8)
+
+
+def _from_tensor(tensor: Tensor) -> list[Any]:
+    if tensor.dtype != torch.uint8:
+        return tensor.tolist()
+    return json.loads(bytes(tensor.tolist()))
 
 
 def _metadata(state: Mapping[str, Any]) -> Mapping[str, Any]:

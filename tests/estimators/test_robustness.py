@@ -133,6 +133,36 @@ def test_a_file_that_does_not_fit_changes_nothing(kind, other, tmp_path):
     np.testing.assert_array_equal(net.predict(X), expected)
 
 
+@pytest.mark.parametrize("safetensors", [False, True])
+@pytest.mark.parametrize(
+    "labels", [[3, 7, 9], ["ab", "c", "d"], [0.0, 1.0, 5.0], np.array(["x", "yy", "z"], object)]
+)
+def test_a_file_has_the_class_labels(labels, safetensors, tmp_path):
+    y = np.asarray(labels)[np.digitize(Y, [-1.0, 0.0])]
+    net = PrunedMLPClassifier(**SMALL).fit(X, y)
+    kwargs = {"f_params": tmp_path / "weights", "use_safetensors": safetensors}
+    net.save_params(**kwargs)
+    new = PrunedMLPClassifier(**SMALL, module__n_features=4, module__n_outputs=3).initialize()
+    new.load_params(**kwargs)
+    assert new.classes_.dtype == net.classes_.dtype
+    np.testing.assert_array_equal(new.classes_, net.classes_)
+    np.testing.assert_array_equal(new.predict(X), net.predict(X))
+
+
+@pytest.mark.parametrize("bad", [{"y_mean_": [0.0, 1.0]}, {"y_scale_": [np.nan]}, {"y_mean_": []}])
+def test_a_file_with_a_malformed_scale_changes_nothing(bad, tmp_path):
+    net = PrunedMLPRegressor(**SMALL).fit(X, Y)
+    other = PrunedMLPRegressor(**SMALL).fit(X, 3 * Y)
+    facts = other._target_facts() | bad
+    with mock.patch.object(other, "_target_facts", lambda: facts):
+        other.save_params(f_params=tmp_path / "weights.pt")
+    before, expected = state(net), net.predict(X)
+    with pytest.raises(ValueError, match="no valid scale of the targets"):
+        net.load_params(f_params=tmp_path / "weights.pt")
+    assert_same_state(net, before)
+    np.testing.assert_array_equal(net.predict(X), expected)
+
+
 def test_a_compaction_that_is_interrupted_changes_nothing():
     pruner = ECPruner(PrunedMLPRegressor(**SMALL), pruning_ratio=0.9).fit(X, Y)
     expected, masks = pruner.transform(X), copy.deepcopy(pruner.masks_)
