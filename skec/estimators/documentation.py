@@ -35,20 +35,20 @@ method_params : dict or None
     Parameters of a method that is given by its name, such as ``{"damping": 0.01}``.
 compensation_params : dict or None
     Parameters of a compensation that is given by its name.
-scope : str or dict
+scope : str, dict, Scope or UnitScope
     Which weights compete with each other: all weights of the network (``"global"``), those of a
     layer (``"layer"``, ``"erdos_renyi"``, ``"lamp"``), the incoming weights of a unit (``"row"``)
     or groups of them (``"2:4"`` and other patterns); see :func:`skec.prune`. Units compete in
     their layer (``"layer"``) or over the network (``"global"``). ``"auto"`` is ``"global"`` for
     weights and ``"layer"`` for units. A pattern, or a dict of ratios per layer (``"hidden_0"``, …,
-    ``"output"``), replaces ``pruning_ratio``.
+    ``"output"``), replaces ``pruning_ratio``. It may be your own object.
 n_steps : int or "auto"
     Number of pruning steps. The scores are computed again after each step. One is one-shot pruning.
     ``"auto"`` takes the number that the method recommends (see :func:`skec.prune`), and at least 5
     if ``step_epochs`` trains the network between the steps.
-schedule : {"geometric", "linear", "cubic"}
+schedule : {"geometric", "linear", "cubic"} or Schedule
     How the pruning ratio grows over the steps.
-output_metric : {"auto", "identity", "fisher"}
+output_metric : {"auto", "identity", "fisher"} or OutputMetric
     How a change of the outputs is measured; see :func:`skec.prune`. ``"auto"`` is ``"fisher"`` if
     the Fisher metric of the loss is known, as for the cross-entropy, and the method is not
     ``"surgeon"``. Otherwise it is ``"identity"``.
