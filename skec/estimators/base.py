@@ -16,6 +16,7 @@ from ..utils import NOT_GIVEN, NotGiven, Samples, given
 from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .exchange import estimator_from_network, install_result
+from .interruption import ended_by_interrupt
 from .parameters import CONSTRAINTS, check_hidden_layer_sizes, check_parameters
 from .prune_estimator import PruningSettings, check_given
 from .rollback import unchanged_on_error
@@ -66,10 +67,11 @@ class PrunedMLP(SkorchEstimator):
             if self.refit_strategy == "rewind":
                 self.initial_module_ = copy.deepcopy(self.network_)
             self._forget("masks_")
-            phases.train_and_prune(self, settings, dataset, X, y, **fit_params)
-            if self.refit_strategy != "none" and self.sparsity_ > 0:
-                epochs = phases.n_refit_epochs(self, self.refit_epochs)
-                phases.refit(self, dataset, epochs, **fit_params)
+            with ended_by_interrupt(self):
+                phases.train_and_prune(self, settings, dataset, X, y, **fit_params)
+                if self.refit_strategy != "none" and self.sparsity_ > 0:
+                    epochs = phases.n_refit_epochs(self, self.refit_epochs)
+                    phases.refit(self, dataset, epochs, **fit_params)
             self._count_parameters()
         return self
 
@@ -181,7 +183,8 @@ class PrunedMLP(SkorchEstimator):
         epochs = phases.n_refit_epochs(self, epochs)
         with unchanged_on_error(self), small_network_mode():
             data = self._check_training_data(X, y, sample_weight, reset=False)
-            phases.refit(self, self.get_dataset(*data), epochs, **fit_params)
+            with ended_by_interrupt(self):
+                phases.refit(self, self.get_dataset(*data), epochs, **fit_params)
             self._count_parameters()
         return self
 
@@ -215,10 +218,11 @@ class PrunedMLP(SkorchEstimator):
             if first:
                 self.initialize()
             dataset = self.get_dataset(*data)
-            if hasattr(self, "masks_"):
-                phases.train(self, "refit", dataset, None, self.max_epochs, **fit_params)
-            else:
-                phases.train_dense(self, dataset, **fit_params)
+            with ended_by_interrupt(self):
+                if hasattr(self, "masks_"):
+                    phases.train(self, "refit", dataset, None, self.max_epochs, **fit_params)
+                else:
+                    phases.train_dense(self, dataset, **fit_params)
             self._keep_calibration_samples(dataset)
             self._count_parameters()
         return self
@@ -362,10 +366,11 @@ class PrunedMLP(SkorchEstimator):
         dataset = self.get_dataset(*self._check_training_data(X, y, None, reset=False))
         fit_params.pop("_routing_method", None)
         epochs = self.max_epochs if epochs is None else epochs
-        if hasattr(self, "masks_"):
-            phases.train(self, "refit", dataset, None, epochs, **fit_params)
-        else:
-            phases.train(self, "dense", *self._data.split(dataset), epochs, **fit_params)
+        with ended_by_interrupt(self):
+            if hasattr(self, "masks_"):
+                phases.train(self, "refit", dataset, None, epochs, **fit_params)
+            else:
+                phases.train(self, "dense", *self._data.split(dataset), epochs, **fit_params)
         return self
 
     # -- checks and state -------------------------------------------------------------------

@@ -23,6 +23,7 @@ from ..training import (
     seeded_global_generator,
 )
 from ..utils import Samples
+from .interruption import PhaseInterrupted, PhaseStopped, check_interrupt
 
 _PER_BATCH = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _PER_STEP = ("train_step", "train_step_single", "validation_step", "get_loss", "infer")
@@ -122,6 +123,7 @@ class Phase:
         self.rate = LearningRate(self.optimizer, net.lr_schedule, n_steps)
         self.masked: MaskedWeights | None = net._masked_weights()
         self.trainer = self._trainer() if fast else None
+        self.interruption: PhaseInterrupted | None = None
 
     def _trainer(self) -> Trainer:
         net = self.net
@@ -149,6 +151,8 @@ class Phase:
                 self.net.notify("on_train_end", **seen)
             if self.masked is not None:
                 self.masked.apply()
+            if self.interruption is not None:
+                raise self.interruption
             return result
         finally:
             self.rate.restore()
@@ -182,8 +186,10 @@ class Phase:
                     patience = net.n_iter_no_change
                     if patience is not None and best.epochs_without_progress >= patience:
                         break
-        except KeyboardInterrupt:  # by the user, or by a callback for early stopping
+        except PhaseStopped:
             pass
+        except KeyboardInterrupt:
+            self.interruption = check_interrupt(self.name, epoch)
         return (best.restore(), best.loss) if self.valid_batches is not None else (epoch, None)
 
     def _run_epoch(self, prefix: str, batches: Any, step: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..training import MaskedWeights
 from .adapters import PrunedMLPAdapter
+from .interruption import PhaseInterrupted
 from .phase import Phase
 from .prune_estimator import PruningSettings, prune_estimator
 
@@ -66,9 +67,13 @@ def train_and_prune(
     net: Any, settings: PruningSettings, dataset: Any, X: Any, y: Any, **fit_params: Any
 ) -> None:
     """Train the dense network and prune it; ``step_epochs`` trains it between the steps."""
-    train_dense(net, dataset, **fit_params)
-    net.dense_module_ = copy.deepcopy(net.network_)
-    net._keep_calibration_samples(dataset)
+    try:
+        train_dense(net, dataset, **fit_params)
+    except PhaseInterrupted:
+        net._forget("pruning_report_", "predicted_error_", "n_steps_")  # of an earlier fit
+        _keep_dense(net, dataset)
+        raise
+    _keep_dense(net, dataset)
     if not net.step_epochs:
         prune_dense(net, settings, X, y)
         return
@@ -79,6 +84,12 @@ def train_and_prune(
         refit(net, dataset, net.step_epochs, **fit_params)
 
     prune_dense(net, settings.with_training_between_steps(), X, y, train_between_steps)
+
+
+def _keep_dense(net: Any, dataset: Any) -> None:
+    """Keep the dense network and calibration samples, so that it can be pruned."""
+    net.dense_module_ = copy.deepcopy(net.network_)
+    net._keep_calibration_samples(dataset)
 
 
 def refit(net: Any, dataset: Any, epochs: int, **fit_params: Any) -> None:

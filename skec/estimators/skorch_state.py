@@ -31,6 +31,7 @@ from ..training import (
 )
 from ..utils import Samples, private
 from .attributes import EstimatorAttributes
+from .interruption import stopped_by_callback
 from .make_module import make_module
 from .phase import Phase
 from .prediction import outputs_in_blocks
@@ -127,11 +128,12 @@ class SkorchEstimator(EstimatorAttributes, NeuralNet):
 
     def notify(self, method_name: str, **callback_arguments: Any) -> None:
         """Call a method of the estimator, and of each callback that has it."""
-        getattr(self, method_name)(self, **callback_arguments)
-        for _, callback in self.callbacks_:
-            method = getattr(callback, method_name, None)
-            if method is not None:
-                method(self, **callback_arguments)
+        with stopped_by_callback(running=self._phase is not None):
+            getattr(self, method_name)(self, **callback_arguments)
+            for _, callback in self.callbacks_:
+                method = getattr(callback, method_name, None)
+                if method is not None:
+                    method(self, **callback_arguments)
 
     def on_prune_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Called before the network is pruned; callbacks may define a method of this name."""
