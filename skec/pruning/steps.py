@@ -90,7 +90,8 @@ def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
         for name, score in scoring.scores.items():
             errors[name] += float(score[state.kept[name] & ~kept[name]].sum())
         with _timed(seconds, "remove"):
-            state = kind.remove(state, scoring, kept, calibration)
+            donated = step > 1 and after_step is None  # the first network is the dense one
+            state = kind.remove(state, scoring, kept, calibration, donated=donated)
         if state.effort is not None:
             efforts.append(state.effort)
         if after_step is not None and step < request.n_steps:

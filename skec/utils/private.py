@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,8 @@ def one_thread() -> Iterator[None]:
     OpenMP and MKL have a number for each thread, which torch does not offer. A build of torch
     without MKL needs the first only.
     """
-    with _openmp().limit(limits=1):
+    alone = torch.get_num_threads() == 1  # OpenMP's number for this thread
+    with nullcontext() if alone else _openmp().limit(limits=1):
         set_local = _mkl_threads_of_this_thread()
         before = set_local(1)
         try:

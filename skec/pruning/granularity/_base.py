@@ -168,8 +168,14 @@ class Granularity(ABC, Generic[CriterionT, CompensationT]):
         scoring: Scoring,
         kept: dict[str, Tensor],
         calibration: Calibration,
+        *,
+        donated: bool = False,
     ) -> State:
-        """Remove everything that ``kept`` does not mark, and compensate; ``state`` is unchanged."""
+        """Remove everything that ``kept`` does not mark, and compensate.
+
+        ``state`` is unchanged, unless it is ``donated``: then its network may become that of the
+        result, because nobody else has it.
+        """
 
     @abstractmethod
     def masks(self, state: State) -> dict[str, Tensor]:

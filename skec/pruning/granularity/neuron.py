@@ -119,7 +119,7 @@ class NeuronGranularity(Granularity[UnitCriterion, UnitCompensation]):
         }
         return Scoring(scores, measured, probe_error)
 
-    def remove(self, state, scoring, kept, calibration):
+    def remove(self, state, scoring, kept, calibration, *, donated=False):
         module, hidden = copy.deepcopy(state.module), _hidden(state)
         requires, changed = self.compensation.requires, False
         for i, (name, layer) in enumerate(hidden.items()):

@@ -64,8 +64,8 @@ class WeightGranularity(Granularity[Criterion, Compensation]):
         }
         return Scoring(scores, measured, probe_error)
 
-    def remove(self, state, scoring, kept, calibration):
-        module = copy.deepcopy(state.module)
+    def remove(self, state, scoring, kept, calibration, *, donated=False):
+        module = state.module if donated else copy.deepcopy(state.module)
         for name in kept:
             layer = layer_of(module, name)
             removed = state.kept[name] & ~kept[name]
