@@ -25,7 +25,42 @@ def at_once(ratio: float) -> float:
     return ratio
 
 
-class Scope(Registered, registry=SCOPES):
+class AnyScope(Registered):
+    """What the scopes of weights and those of units have in common."""
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise a ``ValueError`` if the scope cannot be used for the layers to prune."""
+
+    @abstractmethod
+    def allocate(
+        self,
+        scores: Scores,
+        ratio: float,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        reached: Reached = at_once,
+    ) -> Masks:
+        """Keep the weights or units with the highest scores.
+
+        Parameters
+        ----------
+        scores : mapping of layer name to float64 tensor of shape (n_out, n_in) or (n_units,)
+            Minus infinity marks a weight or unit that is already removed.
+        ratio : float
+            Fraction of the weights or units removed after the last step, in [0, 1).
+        weights : mapping of layer name to tensor of shape (n_out, n_in), default=None
+            The weights of the dense network.
+        reached : callable, default=at_once
+            Converts a final ratio to the ratio after the current step.
+
+        Returns
+        -------
+        dict of layer name to bool tensor in the shape of the scores
+            True marks a kept weight or unit.
+        """
+
+
+class Scope(AnyScope, registry=SCOPES):
     """Turns scores and a pruning ratio into masks; decides which weights are compared.
 
     To add a scope, write one class in a file of this folder and import it in ``__init__.py``.
@@ -37,39 +72,8 @@ class Scope(Registered, registry=SCOPES):
     name : str
     """
 
-    def check(self, names: Sequence[str]) -> None:
-        """Raise a ``ValueError`` if the scope cannot be used for the layers to prune."""
 
-    @abstractmethod
-    def allocate(
-        self,
-        scores: Scores,
-        ratio: float,
-        *,
-        weights: Mapping[str, Tensor] | None = None,
-        reached: Reached = at_once,
-    ) -> Masks:
-        """Keep the weights with the highest scores.
-
-        Parameters
-        ----------
-        scores : mapping of layer name to float64 tensor of shape (n_out, n_in)
-            Minus infinity marks a weight that is already removed.
-        ratio : float
-            Fraction of the weights removed after the last step, in [0, 1).
-        weights : mapping of layer name to tensor of shape (n_out, n_in), default=None
-            The weights of the dense network.
-        reached : callable, default=at_once
-            Converts a final ratio to the ratio after the current step.
-
-        Returns
-        -------
-        dict of layer name to bool tensor of shape (n_out, n_in)
-            True marks a kept weight.
-        """
-
-
-class UnitScope(Registered, registry=UNIT_SCOPES):
+class UnitScope(AnyScope, registry=UNIT_SCOPES):
     """Turns scores and a pruning ratio into masks; decides which units are compared.
 
     The same as :class:`Scope` for whole units.
@@ -78,24 +82,6 @@ class UnitScope(Registered, registry=UNIT_SCOPES):
     ----------
     name : str
     """
-
-    def check(self, names: Sequence[str]) -> None:
-        """Raise a ``ValueError`` if the scope cannot be used for the layers to prune."""
-
-    @abstractmethod
-    def allocate(
-        self,
-        scores: Scores,
-        ratio: float,
-        *,
-        weights: Mapping[str, Tensor] | None = None,
-        reached: Reached = at_once,
-    ) -> Masks:
-        """Keep the units with the highest scores.
-
-        Parameters and result are those of :meth:`Scope.allocate`, with scores and masks of shape
-        (n_units,).
-        """
 
 
 def check_ratios(ratios: Mapping[Any, Any], names: Sequence[str] | None = None) -> None:
