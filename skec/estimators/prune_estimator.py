@@ -101,7 +101,6 @@ class PruningSettings:
         adapter: Adapter,
         module: nn.Module,
         samples: Samples | None = None,
-        order: Sequence[str] | None = None,
     ) -> None:
         """Raise if a network cannot be pruned with these settings.
 
@@ -113,11 +112,8 @@ class PruningSettings:
             The network, trained or not.
         samples : Samples, default=None
             A few samples. With None only the names of layers and the scope are checked.
-        order : sequence of str, default=None
-            Names of the layers in the order of their execution; None takes the registered order.
         """
-        order = list(prunable_layers(module)) if order is None else order
-        layers = self.layers_of(order)
+        layers = self.layers_of(list(prunable_layers(module)))
         if samples is None:
             self.granularity.check(module, layers)
         else:

@@ -142,11 +142,6 @@ class Statistic(ABC):
             setattr(cls, name, cls if declared == "self" else declared)
 
     @classmethod
-    def needs_backward(cls) -> bool:
-        """Whether the statistic needs derivatives of the outputs."""
-        return bool(cls.needs & BACKWARD)
-
-    @classmethod
     def of(cls, layer: PrunableLayer, n_units: int | None = None) -> Statistic:
         """Create the statistic of a layer, in the form for this layer.
 
