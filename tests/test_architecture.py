@@ -55,7 +55,12 @@ PRIVATE_NAMES = {
     "_initialize_callbacks",
 }
 # Names of scikit-learn, skorch and torch that are private: only in the files made for that.
-PRIVATE_ALLOWED = {"utils/private.py", "estimators/skorch_state.py", "estimators/state_files.py"}
+PRIVATE_ALLOWED = {
+    "utils/private.py",
+    "estimators/skorch_parameters.py",
+    "estimators/skorch_state.py",
+    "estimators/state_files.py",
+}
 
 
 def module_name(file: Path) -> str:

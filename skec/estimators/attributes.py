@@ -48,6 +48,7 @@ class EstimatorAttributes:
     schedule: ScheduleLike
     output_metric: MetricLike
     n_probes: int | Literal["auto"] | None
+    layers: Sequence[str] | None
     step_epochs: int
     prune_output_layer: bool
     calibration_samples: int | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .exchange import estimator_from_network, install_result
 from .interruption import ended_by_interrupt
-from .parameters import CONSTRAINTS, check_hidden_layer_sizes, check_parameters
+from .parameters import CONSTRAINTS, check_parameters
 from .prune_estimator import PruningSettings, check_given
 from .rollback import unchanged_on_error
 from .skorch_state import SkorchEstimator
@@ -92,6 +93,7 @@ class PrunedMLP(SkorchEstimator):
         schedule: ScheduleLike | NotGiven = NOT_GIVEN,
         output_metric: MetricLike | NotGiven = NOT_GIVEN,
         n_probes: int | Literal["auto"] | NotGiven | None = NOT_GIVEN,
+        layers: Sequence[str] | NotGiven | None = NOT_GIVEN,
     ) -> _Self:
         """Prune the dense network again, without any training.
 
@@ -104,7 +106,7 @@ class PrunedMLP(SkorchEstimator):
             Calibration data. None takes the samples kept from ``fit``.
         pruning_ratio, granularity, method, compensation, scope, n_steps, schedule : optional
             Values for this call only. By default, those of the estimator's parameters.
-        output_metric, n_probes : optional
+        output_metric, n_probes, layers : optional
             The same.
         method_params, compensation_params : dict or None, optional
             The same. The estimator's ``method_params`` are used only with its own method, and its
@@ -127,6 +129,7 @@ class PrunedMLP(SkorchEstimator):
             schedule=schedule,
             output_metric=output_metric,
             n_probes=n_probes,
+            layers=layers,
         )
         settings = self._check_parameters(**check_given(arguments, self))
         with unchanged_on_error(self), small_network_mode():
@@ -382,18 +385,6 @@ class PrunedMLP(SkorchEstimator):
         self._reset_seed(reset)
         return self._data.check(X, y, sample_weight, reset=reset, classes=classes)
 
-    def _keep_calibration_samples(self, dataset: Any) -> None:
-        """Keep part of the training data for later calls of ``prune``."""
-        self._calibration_ = self._data.calibration(dataset, self.calibration_samples, self._seed_)
-
-    def _forget(self, *names: str) -> None:
-        """Delete attributes if they exist."""
-        for name in names:  # with delattr skorch would no longer treat them as modules
-            vars(self).pop(name, None)
-
     def _check_parameters(self, **values: Any) -> PruningSettings:
         """Check all parameters, with some values replaced; returns the pruning settings."""
         return check_parameters(self, values)
-
-    def _layer_sizes(self) -> tuple[int, ...]:
-        return check_hidden_layer_sizes(self.hidden_layer_sizes)

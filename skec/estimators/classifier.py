@@ -85,6 +85,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         schedule: ScheduleLike = "geometric",
         output_metric: MetricLike = "auto",
         n_probes: int | Literal["auto"] | None = "auto",
+        layers: Sequence[str] | None = None,
         step_epochs: int = 0,
         prune_output_layer: bool = True,
         calibration_samples: int | None = 4096,

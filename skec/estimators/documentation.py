@@ -55,12 +55,15 @@ output_metric : {"auto", "identity", "fisher"} or OutputMetric
 n_probes : int, "auto" or None
     Number of random combinations of the outputs that replace the single outputs in the scores;
     see :func:`skec.prune`.
+layers : list of str or None
+    Names of the layers to prune, or patterns such as ``"hidden_*"``; None takes all. Name the
+    layers of a ``module`` in which some layers cannot be pruned.
 step_epochs : int
     Epochs of training between two pruning steps of ``fit``, with removed weights kept at zero, at
     the learning rate of the fine-tuning. With ``refit_strategy="rewind"`` each of these trainings
     starts from the initial weights, as in iterative magnitude pruning.
 prune_output_layer : bool
-    Whether the weights of the output layer are pruned too.
+    Whether the weights of the output layer are pruned too. Ignored if ``layers`` is given.
 calibration_samples : int or None
     Number of training samples on which the scores are computed, drawn at random; None takes all.
     They are kept in memory and in pickles for later calls of ``prune``.

@@ -5,13 +5,26 @@ from __future__ import annotations
 import copy
 import inspect
 from contextlib import nullcontext
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..networks import MLP
 from ..training import seeded_global_generator
+
+
+def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """Return the numbers of hidden units as a tuple."""
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(np.ravel(sizes).tolist())
+    if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+        raise ValueError(
+            f"hidden_layer_sizes must be positive integers, one for each hidden layer; got "
+            f"{sizes}. Example: hidden_layer_sizes=(256, 256)."
+        )
+    return tuple(int(size) for size in sizes)
 
 
 def make_module(net: Any) -> nn.Module:
@@ -38,7 +51,7 @@ def _defaults(net: Any, kind: Any) -> dict[str, Any]:
     defaults = {
         "n_features": getattr(net, "n_features_in_", None),
         "n_outputs": getattr(net, "n_outputs_", None),
-        "hidden_layer_sizes": net._layer_sizes(),
+        "hidden_layer_sizes": check_hidden_layer_sizes(net.hidden_layer_sizes),
         "activation": net.activation,
         "dropout": net.dropout,
         "batch_norm": net.batch_norm,

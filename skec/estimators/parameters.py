@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..allocation import Schedule, Scope, UnitScope
@@ -20,6 +19,7 @@ from ..pruning.granularity import GRANULARITIES
 from ..training import LR_SCHEDULES
 from ..utils import private
 from ..utils.private import Interval, Options, StrOptions
+from .make_module import check_hidden_layer_sizes
 from .prune_estimator import PruningSettings
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
@@ -40,6 +40,7 @@ CONSTRAINTS: dict[str, list] = {
     "schedule": [str, Schedule],
     "output_metric": [str, OutputMetric],
     "n_probes": [_POSITIVE, StrOptions({"auto"}), None],
+    "layers": ["array-like", None],
     "step_epochs": [Interval(Integral, 0, None, closed="left")],
     "prune_output_layer": ["boolean"],
     "calibration_samples": [_POSITIVE, None],
@@ -76,17 +77,6 @@ def check_components(estimator: Any) -> None:
                 f"{type(estimator).__name__} has no component {prefix!r} for its parameter "
                 f"{name!r}.{hint} The components are {sorted(prefixes)}."
             )
-
-
-def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
-    """Return the numbers of hidden units as a tuple."""
-    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(np.ravel(sizes).tolist())
-    if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
-        raise ValueError(
-            f"hidden_layer_sizes must be positive integers, one for each hidden layer; got "
-            f"{sizes}. Example: hidden_layer_sizes=(256, 256)."
-        )
-    return tuple(int(size) for size in sizes)
 
 
 def check_device(device: Any) -> None:

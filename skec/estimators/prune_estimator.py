@@ -55,17 +55,15 @@ class PruningSettings:
     prune_output_layer: bool = True
 
     @classmethod
-    def of(
-        cls, estimator: Any, layers: Sequence[str] | None = None, **given: Any
-    ) -> PruningSettings:
-        """The settings of an estimator; ``given`` replaces values of its parameters.
+    def of(cls, estimator: Any) -> PruningSettings:
+        """The settings of an estimator.
 
         Raises
         ------
         ValueError
             If a method, compensation or scope is unknown.
         """
-        arguments = {name: getattr(estimator, name) for name in PRUNING_PARAMETERS} | given
+        arguments = {name: getattr(estimator, name) for name in PRUNING_PARAMETERS}
         granularity = get_granularity(
             arguments["granularity"],
             arguments["method"],
@@ -74,7 +72,7 @@ class PruningSettings:
             arguments["compensation_params"],
             arguments["scope"],
         )
-        return cls(arguments, granularity, layers, estimator.prune_output_layer)
+        return cls(arguments, granularity, estimator.layers, estimator.prune_output_layer)
 
     def with_training_between_steps(self) -> PruningSettings:
         """The same with at least 5 steps, if their number is automatic."""

@@ -204,7 +204,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         self
         """
         private.validate_parameters(self)
-        settings = PruningSettings.of(self, self.layers)
+        settings = PruningSettings.of(self)
         given = check_estimator(self, y)
         network = given.network if is_prefit(self) else given.expected_network()
         if network is not None:  # some checks are possible before training

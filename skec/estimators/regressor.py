@@ -89,6 +89,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         schedule: ScheduleLike = "geometric",
         output_metric: MetricLike = "auto",
         n_probes: int | Literal["auto"] | None = "auto",
+        layers: Sequence[str] | None = None,
         step_epochs: int = 0,
         prune_output_layer: bool = True,
         calibration_samples: int | None = 1024,
@@ -192,7 +193,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         return self.target_scale_.scale
 
     def _network_targets(self, y: Any) -> Tensor:
-        return self._target_scale().standardise(y, getattr(torch, self.dtype))
+        return self._target_scale().standardise(y, getattr(torch, self._precision))
 
     def _noise_decay(self, dataset: Any) -> float:
         """Weight decay of the fine-tuning: proportional to the noise over the number of samples.

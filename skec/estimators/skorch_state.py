@@ -1,21 +1,14 @@
-"""skorch's net as an estimator that follows scikit-learn's rules.
-
-skorch keeps state in ``__init__`` and reads it in ``get_params``. Here ``__init__`` stores only
-parameters; the state has class-level defaults, and ``initialize`` creates it.
-"""
+"""The state of a skorch net: its network, its data, its losses and its files."""
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from skorch.history import History
 from skorch.utils import check_is_fitted, is_dataset, to_device, to_tensor
@@ -30,92 +23,22 @@ from ..training import (
     supports_fused,
 )
 from ..utils import Samples, private
-from .attributes import EstimatorAttributes
 from .interruption import stopped_by_callback
 from .make_module import make_module
 from .phase import Phase
 from .prediction import outputs_in_blocks
 from .rollback import unchanged_on_error
+from .skorch_parameters import SkorchParameters
 from .state_files import ModuleWithTargets
 from .training_data import TrainingData
 
 
-class SkorchEstimator(EstimatorAttributes, NeuralNet):
-    """A skorch net whose parameters are those of its constructor.
-
-    Its state has class-level defaults until ``initialize`` is called.
-    """
+class SkorchEstimator(SkorchParameters):
+    """A skorch net with the networks, the data and the losses of this library."""
 
     history_: History | None = None
-    initialized_ = False
     _phase: Phase | None = None  # the running phase
     _tensors_alone = False  # whether save_params writes a file that holds only tensors
-    virtual_params_: ClassVar[dict] = {}
-    prefixes_: ClassVar[list[str]] = [
-        "module",
-        "criterion",
-        "optimizer",
-        "iterator_train",
-        "iterator_valid",
-        "callbacks",
-        "dataset",
-        "compile",
-        "dense_module",
-        "initial_module",
-    ]
-    cuda_dependent_attributes_: ClassVar[list[str]] = [
-        "module_",
-        "criterion_",
-        "optimizer_",
-        "dense_module_",
-        "initial_module_",
-    ]
-    _modules: ClassVar[list[str]] = ["module"]
-    _criteria: ClassVar[list[str]] = ["criterion"]
-    _optimizers: ClassVar[list[str]] = ["optimizer"]
-
-    __repr__ = BaseEstimator.__repr__
-    get_metadata_routing: Any = BaseEstimator.get_metadata_routing
-
-    @property
-    def _params_to_validate(self) -> set[str]:
-        return {name for name in vars(self) if "__" in name and not name.startswith("_")}
-
-    def _store_parameters(self, parameters: dict[str, Any]) -> None:
-        """Store the arguments of ``__init__``, given its ``locals()``."""
-        components = parameters.pop("component__params")
-        declared = inspect.signature(type(self)).parameters
-        unknown = [name for name in components if "__" not in name]
-        if unknown:
-            raise TypeError(
-                f"{type(self).__name__}.__init__() got an unexpected keyword argument "
-                f"{unknown[0]!r}"
-            )
-        vars(self).update({name: parameters[name] for name in declared if name in parameters})
-        vars(self).update(components)
-
-    def _get_param_names(self) -> list[str]:
-        declared = [
-            name
-            for name, parameter in inspect.signature(type(self)).parameters.items()
-            if parameter.kind is not parameter.VAR_KEYWORD
-        ]
-        return sorted(declared) + sorted(self._params_to_validate)
-
-    def set_params(self, **params: Any):
-        """Set parameters; those of components take effect immediately in a fitted estimator."""
-        plain = {name for name in params if "__" not in name and name != "lr"}
-        unknown = plain - set(self._get_param_names())
-        if unknown:
-            raise ValueError(
-                f"Invalid parameter {sorted(unknown)[0]!r} for estimator {self}. Valid parameters "
-                f"are: {self._get_param_names()!r}."
-            )
-        for name in plain:
-            setattr(self, name, params.pop(name))
-            if name == "callbacks" and self.initialized_:
-                self._initialize_callbacks()  # as skorch's own set_params does
-        return super().set_params(**params)
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
@@ -260,9 +183,22 @@ class SkorchEstimator(EstimatorAttributes, NeuralNet):
         """The network, without the wrapper of ``torch.compile``."""
         return getattr(self.module_, "_orig_mod", self.module_)
 
+    @property
+    def _precision(self) -> str:
+        """The floating-point type of the network; before there is one, the parameter ``dtype``."""
+        parameter = next(self.network_.parameters(), None) if self.initialized_ else None
+        name = str(getattr(parameter, "dtype", self.dtype)).removeprefix("torch.")
+        return name if name in ("float32", "float64") else self.dtype
+
+    @property
+    def _place(self) -> Any:
+        """The device of the network; before there is one, the parameter ``device``."""
+        parameter = next(self.network_.parameters(), None) if self.initialized_ else None
+        return getattr(parameter, "device", self.device)
+
     def _set_network(self, module: nn.Module) -> None:
         """Replace the network, and create a new optimiser."""
-        self.module_ = self.torch_compile(to_device(module, self.device), name="module")
+        self.module_ = self.torch_compile(to_device(module, self._place), name="module")
         self.initialize_optimizer()
 
     def initialize(self):
@@ -283,6 +219,15 @@ class SkorchEstimator(EstimatorAttributes, NeuralNet):
         if supports_fused(self.optimizer) and not {"fused", "foreach"} & set(kwargs):
             kwargs["fused"] = True
         return args, kwargs
+
+    def _keep_calibration_samples(self, dataset: Any) -> None:
+        """Keep part of the training data for later calls of ``prune``."""
+        self._calibration_ = self._data.calibration(dataset, self.calibration_samples, self._seed_)
+
+    def _forget(self, *names: str) -> None:
+        """Delete attributes if they exist."""
+        for name in names:  # with delattr skorch would no longer treat them as modules
+            vars(self).pop(name, None)
 
     # -- data, for skorch ---------------------------------------------------------------------
 
@@ -317,15 +262,15 @@ class SkorchEstimator(EstimatorAttributes, NeuralNet):
         if isinstance(x, Mapping) and "sample_weight" in x:
             x = {name: value for name, value in x.items() if name != "sample_weight"}
             x = x["X"] if list(x) == ["X"] else x
-        x = to_tensor(x, device=self.device)
+        x = to_tensor(x, device=self._place)
         if isinstance(x, Tensor) and x.is_floating_point():
-            x = x.to(getattr(torch, self.dtype))
+            x = x.to(getattr(torch, self._precision))
         return super().infer(x, **fit_params)
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
         """Loss of a batch; targets are in the user's units."""
         weights = X.get("sample_weight") if isinstance(X, Mapping) else None
-        y_true = self._network_targets(to_tensor(y_true, device=self.device))
+        y_true = self._network_targets(to_tensor(y_true, device=self._place))
         return self._loss(y_pred, y_true, weights)
 
     def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:

@@ -90,7 +90,7 @@ class TrainingData:
         sample_weight = net._with_class_weight(y, sample_weight)
         own_split = net.train_split not in ("auto", None)  # it may count rows
         X, y, sample_weight = drop_zero_weights(X, y, sample_weight, keep_rows=own_split)
-        X = _to_dtype(X, np.dtype(net.dtype))
+        X = _to_dtype(X, np.dtype(net.dtype if reset else net._precision))
         if net.dataset == "auto" and not own_split and len(X) <= self.batch_size(len(X)):
             X, y, sample_weight = merge_equal_rows(X, y, sample_weight)
         if sample_weight is not None:
@@ -118,7 +118,7 @@ class TrainingData:
         net = self.net
         with numbers_expected():
             X = validate_data(net, X, reset=False, dtype=[np.float64, np.float32])
-        return torch.from_numpy(_to_dtype(X, np.dtype(net.dtype))).to(net.device)
+        return torch.from_numpy(_to_dtype(X, np.dtype(net._precision))).to(net._place)
 
     def check_without_targets(self, X: Any, sample_weight: Any) -> tuple[Any, ...]:
         """Check data without targets; returns the arguments of ``get_dataset``."""
@@ -135,10 +135,10 @@ class TrainingData:
         """The data as tensors."""
         net = self.net
         if not isinstance(X, Tensor):
-            X = torch.from_numpy(_to_dtype(np.asarray(X), np.dtype(net.dtype)))
-        X = X.to(net.device)
+            X = torch.from_numpy(_to_dtype(np.asarray(X), np.dtype(net._precision)))
+        X = X.to(net._place)
         if y is not None:
-            y = torch.as_tensor(y).to(net.device)
+            y = torch.as_tensor(y).to(net._place)
         if sample_weight is not None:
             sample_weight = torch.tensor(np.asarray(sample_weight)).to(X)  # a copy
         return SkorchSamples(X, y, sample_weight)
