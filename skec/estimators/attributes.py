@@ -130,8 +130,24 @@ class EstimatorAttributes:
         """Sample weights times class weights; None if there are neither."""
         raise NotImplementedError
 
-    def _fit_target_scale(self, y: Any, sample_weight: Any, *, reset: bool) -> None:
-        """Store the mean and the standard deviation of the targets, if they are standardised."""
+    def _fit_target_scale(
+        self,
+        y: Any,
+        sample_weight: Any,
+        weight: float | None = None,
+        *,
+        reset: bool,
+        part: bool = False,
+    ) -> None:
+        """Store the mean and the standard deviation of the targets, if they are standardised.
+
+        ``weight`` is the sum of the sample weights, or the number of rows. With ``part``, more
+        targets may follow.
+        """
+        raise NotImplementedError
+
+    def _update_target_scale(self, y: Any, sample_weight: Any, weight: float) -> None:
+        """Include more targets in their mean and standard deviation."""
         raise NotImplementedError
 
     def _target_facts(self) -> dict[str, list[Any]]:

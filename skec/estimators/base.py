@@ -197,35 +197,39 @@ class PrunedMLP(SkorchEstimator):
         y: Any = None,
         classes: Any = None,
         sample_weight: Any = None,
+        *,
+        epochs: int | None = None,
         **fit_params: Any,
     ) -> _Self:
-        """Train the network for ``max_epochs`` more epochs, without pruning it.
+        """Train the network on a part of the data, without pruning it.
 
-        The first call trains a dense network. A pruned network keeps its masks.
+        The first call trains a dense network. A pruned network keeps its masks. The scale of a
+        regressor's targets includes all parts.
 
         Parameters
         ----------
         X, y, sample_weight
-            As in ``fit``.
+            As in ``fit``; one row is enough, unless ``batch_norm`` is true.
         classes : array-like of shape (n_classes,), default=None
             All classes, for the first call of a classifier. By default, those of ``y``.
+        epochs : int, default=None
+            Number of epochs; None takes ``max_epochs``.
 
         Returns
         -------
         self
         """
-        self._check_parameters()
+        self._check_parameters(**({} if epochs is None else {"max_epochs": epochs}))
         with unchanged_on_error(self), small_network_mode():
             first = not self.initialized_
-            data = self._check_training_data(X, y, sample_weight, reset=first, classes=classes)
+            data = self._check_training_data(
+                X, y, sample_weight, reset=first, classes=classes, part=True
+            )
             if first:
                 self.initialize()
             dataset = self.get_dataset(*data)
             with ended_by_interrupt(self):
-                if hasattr(self, "masks_"):
-                    phases.train(self, "refit", dataset, None, self.max_epochs, **fit_params)
-                else:
-                    phases.train_dense(self, dataset, **fit_params)
+                phases.train_more(self, dataset, epochs, **fit_params)
             self._keep_calibration_samples(dataset)
             self._count_parameters()
         return self
@@ -368,22 +372,18 @@ class PrunedMLP(SkorchEstimator):
         """Train for some epochs without pruning, as the method of skorch."""
         dataset = self.get_dataset(*self._check_training_data(X, y, None, reset=False))
         fit_params.pop("_routing_method", None)
-        epochs = self.max_epochs if epochs is None else epochs
         with ended_by_interrupt(self):
-            if hasattr(self, "masks_"):
-                phases.train(self, "refit", dataset, None, epochs, **fit_params)
-            else:
-                phases.train(self, "dense", *self._data.split(dataset), epochs, **fit_params)
+            phases.train_more(self, dataset, epochs, **fit_params)
         return self
 
     # -- checks and state -------------------------------------------------------------------
 
     def _check_training_data(
-        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, **settings: Any
     ) -> tuple[Any, ...]:
         """Check the data of a call, and return the arguments of ``get_dataset``."""
         self._reset_seed(reset)
-        return self._data.check(X, y, sample_weight, reset=reset, classes=classes)
+        return self._data.check(X, y, sample_weight, reset=reset, **settings)
 
     def _check_parameters(self, **values: Any) -> PruningSettings:
         """Check all parameters, with some values replaced; returns the pruning settings."""

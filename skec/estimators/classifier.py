@@ -154,6 +154,11 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
                 )
             self._classes_ = labels
             self.n_outputs_ = len(labels)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"classes={np.unique(classes)} differs from the classes of this estimator, "
+                f"{self.classes_}. Name all classes in the first call of partial_fit, or call fit."
+            )
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(
@@ -259,7 +264,18 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             )
         self._classes_ = labels
 
-    def _fit_target_scale(self, y: Any, sample_weight: Any, *, reset: bool) -> None:
+    def _fit_target_scale(
+        self,
+        y: Any,
+        sample_weight: Any,
+        weight: float | None = None,
+        *,
+        reset: bool,
+        part: bool = False,
+    ) -> None:
+        pass
+
+    def _update_target_scale(self, y: Any, sample_weight: Any, weight: float) -> None:
         pass
 
     def _noise_decay(self, dataset: Any) -> float:

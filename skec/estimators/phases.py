@@ -32,12 +32,20 @@ def train(
         del net._phase
 
 
-def train_dense(net: Any, dataset: Any, **fit_params: Any) -> None:
-    """Train the dense network, and record the number of epochs until its best weights."""
-    train_set, valid_set = net._data.split(dataset)
-    net.dense_epochs_, net._valid_loss = train(
-        net, "dense", train_set, valid_set, net.max_epochs, **fit_params
+def train_more(net: Any, dataset: Any, epochs: int | None, **fit_params: Any) -> None:
+    """Train the present network for some epochs; None takes ``max_epochs``.
+
+    For a dense network, the number of epochs until its best weights is recorded.
+    """
+    epochs = net.max_epochs if epochs is None else epochs
+    pruned = hasattr(net, "masks_")
+    holds_out = _refit_holds_out(net) if pruned else True
+    train_set, valid_set = net._data.split(dataset) if holds_out else (dataset, None)
+    best_epoch, valid_loss = train(
+        net, "refit" if pruned else "dense", train_set, valid_set, epochs, **fit_params
     )
+    if not pruned:
+        net.dense_epochs_, net._valid_loss = best_epoch, valid_loss
 
 
 def check_pruning(net: Any, settings: PruningSettings, dataset: Any) -> None:
@@ -68,7 +76,7 @@ def train_and_prune(
 ) -> None:
     """Train the dense network and prune it; ``step_epochs`` trains it between the steps."""
     try:
-        train_dense(net, dataset, **fit_params)
+        train_more(net, dataset, None, **fit_params)
     except PhaseInterrupted:
         net._forget("pruning_report_", "predicted_error_", "n_steps_")  # of an earlier fit
         _keep_dense(net, dataset)

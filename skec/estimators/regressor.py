@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +11,7 @@ import torch
 from skorch import NeuralNetRegressor
 from torch import Tensor
 
-from ..networks import MLP
+from ..networks import MLP, with_scaled_outputs
 from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .base import PrunedMLP
@@ -174,13 +175,49 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         self.n_outputs_, self._single_column_ = n_outputs, n_outputs == 1
         self.target_scale_ = TargetScale.none(n_outputs)
 
-    def _fit_target_scale(self, y: Any, sample_weight: Any, *, reset: bool) -> None:
+    def _fit_target_scale(
+        self,
+        y: Any,
+        sample_weight: Any,
+        weight: float | None = None,
+        *,
+        reset: bool,
+        part: bool = False,
+    ) -> None:
         if not reset and hasattr(self, "target_scale_"):
             return
         if y is None or not self.normalize_y:
             self.target_scale_ = TargetScale.none(self.n_outputs_)
         else:
-            self.target_scale_ = TargetScale.of(y, sample_weight)
+            self.target_scale_ = TargetScale.of(y, sample_weight, weight)
+            if not part:
+                self.target_scale_.warn_if_constant()
+
+    def _update_target_scale(self, y: Any, sample_weight: Any, weight: float) -> None:
+        """Include more targets in the mean and the standard deviation; predictions stay the same.
+
+        The last layer of the networks takes up the change, as in Pop-Art (van Hasselt et al.,
+        arXiv:1602.07714). Where that is not possible, the scale stays the same, except for targets
+        that were constant so far.
+        """
+        before = self.target_scale_
+        after = before.merged(TargetScale.of(y, sample_weight, weight))
+        factor, shift = map(torch.from_numpy, before.conversion(after))
+        scaled = {
+            name: with_scaled_outputs(network, factor, shift)
+            for name, network in (
+                ("network", self.network_),
+                ("dense", getattr(self, "dense_module_", None)),
+            )
+            if network is not None
+        }
+        if None in scaled.values():
+            self.target_scale_ = before.where_constant(after)
+            return
+        self.target_scale_ = after
+        self.network_.load_state_dict(scaled["network"].state_dict())  # the optimiser knows it
+        if "dense" in scaled:
+            self.dense_module_ = scaled["dense"]
 
     @property
     def y_mean_(self) -> np.ndarray:
@@ -220,18 +257,21 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         scale: TargetScale | None = vars(self).get("target_scale_")
         if scale is None:
             return {}
-        return {"y_mean_": scale.mean.tolist(), "y_scale_": scale.scale.tolist()}
+        facts = {"y_mean_": scale.mean.tolist(), "y_scale_": scale.scale.tolist()}
+        return facts if math.isinf(scale.weight) else facts | {"y_weight_": [scale.weight]}
 
     def _take_target_facts(self, facts: dict[str, list[Any]]) -> None:
         mean, scale = (np.asarray(facts.get(n, []), np.float64) for n in ("y_mean_", "y_scale_"))
+        weight = facts.get("y_weight_", [math.inf])
         n_outputs = getattr(self, "n_outputs_", len(mean))
-        if not (mean.shape == scale.shape == (n_outputs,) and np.isfinite(mean + scale).all()):
+        valid = mean.shape == scale.shape == (n_outputs,) and np.isfinite(mean + scale).all()
+        if not (valid and len(weight) == 1 and weight[0] > 0):
             raise ValueError(
                 f"The file has no valid scale of the targets: y_mean_={mean.tolist()} and "
                 f"y_scale_={scale.tolist()} for {n_outputs} outputs. Save the weights again with "
                 f"save_params of a fitted estimator."
             )
-        self.target_scale_ = TargetScale(mean, scale)
+        self.target_scale_ = TargetScale(mean, scale, float(weight[0]))
 
     def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
         return super()._loss(outputs.reshape(targets.shape), targets, weights)

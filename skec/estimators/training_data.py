@@ -59,9 +59,20 @@ class TrainingData:
     # -- checks -------------------------------------------------------------------------------
 
     def check(
-        self, X: Any, y: Any, sample_weight: Any = None, *, reset: bool, classes: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        reset: bool,
+        classes: Any = None,
+        part: bool = False,
     ) -> tuple[Any, ...]:
-        """Check the data of a call, and return the arguments of ``get_dataset``."""
+        """Check the data of a call, and return the arguments of ``get_dataset``.
+
+        With ``part``, the data are one of several parts of the training data: one row is enough,
+        and the scale of the targets includes those of earlier parts.
+        """
         net = self.net
         if is_dataset(X):
             self._check_dataset(sample_weight)
@@ -82,12 +93,13 @@ class TrainingData:
                 dtype=[np.float64, np.float32],
                 multi_output=True,
                 y_numeric=False,
-                ensure_min_samples=2,
+                ensure_min_samples=1 if part and not net.batch_norm else 2,
             )
         if sample_weight is not None:
             sample_weight = private.check_sample_weight(sample_weight, X, dtype=np.float64)
         y = net._check_targets(y, reset=reset, classes=classes)
         sample_weight = net._with_class_weight(y, sample_weight)
+        weight = float(len(y) if sample_weight is None else np.sum(sample_weight))
         own_split = net.train_split not in ("auto", None)  # it may count rows
         X, y, sample_weight = drop_zero_weights(X, y, sample_weight, keep_rows=own_split)
         X = _to_dtype(X, np.dtype(net.dtype if reset else net._precision))
@@ -95,7 +107,10 @@ class TrainingData:
             X, y, sample_weight = merge_equal_rows(X, y, sample_weight)
         if sample_weight is not None:
             sample_weight = sample_weight / sample_weight.mean()
-        net._fit_target_scale(y, sample_weight, reset=reset)
+        if part and not reset and hasattr(net, "target_scale_"):
+            net._update_target_scale(y, sample_weight, weight)
+        else:
+            net._fit_target_scale(y, sample_weight, weight, reset=reset, part=part)
         return X, y, sample_weight
 
     def _has_class_weight(self) -> bool:

@@ -15,6 +15,7 @@ from .losses import (
     weighted_loss,
 )
 from .mlp import ACTIVATIONS, MLP, InputColumns
+from .output_layer import with_scaled_outputs
 from .outputs import output_tensor, output_tensors, sensitivities
 from .patches import (
     blocks_of_patches,
@@ -68,4 +69,5 @@ __all__ = [
     "units_of",
     "weight_gradients",
     "weighted_loss",
+    "with_scaled_outputs",
 ]

@@ -83,7 +83,7 @@ def test_bad_features(case, good, method, bad):
         good.predict(X) if method == "predict" else getattr(good, method)(X, y)
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit", "prune", "refit"])
+@pytest.mark.parametrize("method", ["fit", "prune", "refit"])
 def test_one_row_is_too_few(case, good, method):
     with pytest.raises(ValueError, match=r"1 sample.*minimum of 2|1 class"):
         getattr(good, method)(case.X[:1], case.y[:1])
