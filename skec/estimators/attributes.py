@@ -158,6 +158,10 @@ class EstimatorAttributes:
         """Set what a file says of the targets; raise if it is malformed."""
         raise NotImplementedError
 
+    def _mismatch(self, shape: tuple[int, ...]) -> str:
+        """Why outputs of this shape do not fit the targets; empty if they do."""
+        return ""
+
     def _network_targets(self, y: Any) -> Tensor:
         """Targets in the form that the loss takes."""
         raise NotImplementedError

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from copy import deepcopy
+from numbers import Real
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-from skorch.utils import is_dataset
-from torch import nn
 
 from ..networks import compact, feature_mask
-from ..pruning import PruningResult
 from ..training import small_network_mode
-from ..utils import NOT_GIVEN, NotGiven, Samples, given
+from ..utils import NOT_GIVEN, NotGiven, given
 from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
-from .exchange import estimator_from_network, install_result
+from .exchange import NetworkExchange
 from .interruption import ended_by_interrupt
 from .parameters import CONSTRAINTS, check_parameters
 from .prune_estimator import PruningSettings, check_given
 from .rollback import unchanged_on_error
-from .skorch_state import SkorchEstimator
 
 _FROM_DENSE_FIT = ("dense_module_", "initial_module_", "_calibration_")  # dropped by compact
 _Self = TypeVar("_Self", bound="PrunedMLP")
 
 
-class PrunedMLP(SkorchEstimator):
+class PrunedMLP(NetworkExchange):
     """Base class of the estimators: training, pruning and fine-tuning of a network."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = CONSTRAINTS
@@ -58,7 +55,7 @@ class PrunedMLP(SkorchEstimator):
         """
         settings = self._check_parameters()
         with unchanged_on_error(self), small_network_mode():
-            warm = self.warm_start and self.initialized_
+            warm = self.warm_start and self.initialized_ and not self._trimmed_for_prediction
             data = self._check_training_data(X, y, sample_weight, reset=not warm)
             if not warm:
                 self.initialize()
@@ -66,7 +63,7 @@ class PrunedMLP(SkorchEstimator):
             dataset = self.get_dataset(*data)
             phases.check_pruning(self, settings, dataset)
             if self.refit_strategy == "rewind":
-                self.initial_module_ = copy.deepcopy(self.network_)
+                self.initial_module_ = deepcopy(self.network_)
             self._forget("masks_")
             with ended_by_interrupt(self):
                 phases.train_and_prune(self, settings, dataset, X, y, **fit_params)
@@ -94,11 +91,13 @@ class PrunedMLP(SkorchEstimator):
         output_metric: MetricLike | NotGiven = NOT_GIVEN,
         n_probes: int | Literal["auto"] | NotGiven | None = NOT_GIVEN,
         layers: Sequence[str] | NotGiven | None = NOT_GIVEN,
+        copy: bool = False,
     ) -> _Self:
         """Prune the dense network again, without any training.
 
         The result replaces the present network, also a fine-tuned one: what ``refit`` or
-        ``partial_fit`` learned after the pruning is lost. Call ``refit`` to fine-tune the result.
+        ``partial_fit`` learned after the pruning is lost, unless ``copy`` is true. Call ``refit``
+        to fine-tune the result.
 
         Parameters
         ----------
@@ -111,12 +110,16 @@ class PrunedMLP(SkorchEstimator):
         method_params, compensation_params : dict or None, optional
             The same. The estimator's ``method_params`` are used only with its own method, and its
             ``compensation_params`` only with its own compensation.
+        copy : bool, default=False
+            Whether to leave this estimator as it is, and to return a pruned copy of it.
 
         Returns
         -------
-        self
+        self or a copy
         """
-        self._check_fitted("prune")
+        self._check_trainable("prune")
+        if isinstance(X, Real | str):
+            raise TypeError(f"prune got X={X!r}. Pass a ratio by name: prune(pruning_ratio=0.5).")
         arguments = given(
             pruning_ratio=pruning_ratio,
             granularity=granularity,
@@ -132,9 +135,11 @@ class PrunedMLP(SkorchEstimator):
             layers=layers,
         )
         settings = self._check_parameters(**check_given(arguments, self))
+        if copy:
+            return deepcopy(self).prune(X, y, sample_weight=sample_weight, **arguments)
         with unchanged_on_error(self), small_network_mode():
             if not hasattr(self, "dense_module_"):
-                self.dense_module_ = copy.deepcopy(self.network_)
+                self.dense_module_ = deepcopy(self.network_)
             if X is not None:
                 self._calibration_ = self.calibration_data(
                     X,
@@ -174,7 +179,7 @@ class PrunedMLP(SkorchEstimator):
         -------
         self
         """
-        self._check_fitted("refit")
+        self._check_trainable("refit")
         if epochs is NOT_GIVEN:
             epochs = self.refit_epochs
         self._check_parameters(refit_epochs=epochs)
@@ -222,12 +227,15 @@ class PrunedMLP(SkorchEstimator):
         self._check_parameters(**({} if epochs is None else {"max_epochs": epochs}))
         with unchanged_on_error(self), small_network_mode():
             first = not self.initialized_
+            self.check_training_readiness()
             data = self._check_training_data(
                 X, y, sample_weight, reset=first, classes=classes, part=True
             )
             if first:
                 self.initialize()
             dataset = self.get_dataset(*data)
+            if first:
+                phases.check_outputs(self, self._data.first_rows(dataset))
             with ended_by_interrupt(self):
                 phases.train_more(self, dataset, epochs, **fit_params)
             self._keep_calibration_samples(dataset)
@@ -264,101 +272,6 @@ class PrunedMLP(SkorchEstimator):
             self._count_parameters()
         return self
 
-    @classmethod
-    def from_network(
-        cls: type[_Self],
-        network: nn.Module,
-        *,
-        feature_names_in: np.ndarray | None = None,
-        **parameters: Any,
-    ) -> _Self:
-        """Make a fitted estimator from a trained network.
-
-        Parameters
-        ----------
-        network : torch.nn.Module
-            It is copied. The numbers of features and outputs are those of its first and its last
-            layer.
-        feature_names_in : array of str, default=None
-            Names of the features.
-        **parameters : dict
-            Parameters of the estimator. ``module`` is the network by default, unless that is a
-            :class:`skec.networks.MLP`.
-
-        Returns
-        -------
-        estimator
-            Call ``prune(X)`` to prune it.
-
-        Examples
-        --------
-        >>> import numpy as np, torch, skec
-        >>> network = torch.nn.Sequential(
-        ...     torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1)
-        ... )
-        >>> net = skec.PrunedMLPRegressor.from_network(network)
-        >>> X = np.random.default_rng(0).normal(size=(100, 4))
-        >>> net.prune(X, pruning_ratio=0.5).sparsity_
-        0.5
-        """
-        return estimator_from_network(cls, network, feature_names_in, parameters)
-
-    def install(
-        self: _Self,
-        result: PruningResult,
-        dense: nn.Module,
-        samples: Samples | None = None,
-        pruning_ratio: float | None = None,
-    ) -> _Self:
-        """Replace the network of this estimator by a result of :func:`skec.prune`.
-
-        Parameters
-        ----------
-        result : PruningResult
-            Its module and masks are not copied.
-        dense : torch.nn.Module
-            The network that was pruned. It is copied, and a later ``prune`` starts from it.
-        samples : Samples, default=None
-            The calibration samples, in the network's units (see ``calibration_data``).
-        pruning_ratio : float, default=None
-            The ratio that the history records; by default the sparsity.
-
-        Returns
-        -------
-        self
-        """
-        install_result(self, result, dense, samples, pruning_ratio)
-        return self
-
-    def calibration_data(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        *,
-        n_samples: int | None = None,
-        random_state: Any = None,
-    ) -> Samples:
-        """Check data and return them in the units of the network, for :func:`skec.prune`.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As in ``fit``; ``y`` is optional.
-        n_samples : int, default=None
-            Number of samples to draw; None takes all.
-        random_state : int, RandomState or None, default=None
-
-        Returns
-        -------
-        Samples
-        """
-        if y is not None or is_dataset(X):
-            data = self._check_training_data(X, y, sample_weight, reset=False)
-        else:
-            data = self._data.check_without_targets(X, sample_weight)
-        return self._data.calibration(self.get_dataset(*data), n_samples, random_state)
-
     @property
     def feature_mask_(self) -> np.ndarray:
         """Which columns of X the network reads, bool of shape (n_features,)."""
@@ -370,6 +283,7 @@ class PrunedMLP(SkorchEstimator):
         self: _Self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> _Self:
         """Train for some epochs without pruning, as the method of skorch."""
+        self.check_training_readiness()
         dataset = self.get_dataset(*self._check_training_data(X, y, None, reset=False))
         fit_params.pop("_routing_method", None)
         with ended_by_interrupt(self):
@@ -377,13 +291,6 @@ class PrunedMLP(SkorchEstimator):
         return self
 
     # -- checks and state -------------------------------------------------------------------
-
-    def _check_training_data(
-        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, **settings: Any
-    ) -> tuple[Any, ...]:
-        """Check the data of a call, and return the arguments of ``get_dataset``."""
-        self._reset_seed(reset)
-        return self._data.check(X, y, sample_weight, reset=reset, **settings)
 
     def _check_parameters(self, **values: Any) -> PruningSettings:
         """Check all parameters, with some values replaced; returns the pruning settings."""

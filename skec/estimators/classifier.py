@@ -284,6 +284,12 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
     def _stratification(self, y: Any) -> np.ndarray | None:
         return None if y is None or type_of_target(y) == "continuous" else np.asarray(y)
 
+    def _mismatch(self, shape: tuple[int, ...]) -> str:
+        categorical = isinstance(self.criterion_, nn.CrossEntropyLoss | nn.NLLLoss)
+        if not categorical or (len(shape) >= 2 and shape[1] == self.n_outputs_):
+            return ""
+        return f"it needs one output for each of the {self.n_outputs_} classes"
+
     def _network_targets(self, y: Any) -> Tensor:
         return y.long()
 

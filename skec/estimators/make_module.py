@@ -16,10 +16,16 @@ from ..networks import MLP
 from ..training import seeded_global_generator
 
 
+def _is_positive_integer(size: Any) -> bool:
+    return isinstance(size, Integral) and not isinstance(size, bool) and int(size) > 0
+
+
 def check_hidden_layer_sizes(sizes: Any) -> tuple[int, ...]:
     """Return the numbers of hidden units as a tuple."""
-    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(np.ravel(sizes).tolist())
-    if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+    if isinstance(sizes, Integral):
+        sizes = (sizes,)
+    sizes = tuple(sizes if isinstance(sizes, list | tuple) else np.ravel(sizes).tolist())
+    if not all(_is_positive_integer(size) for size in sizes):
         raise ValueError(
             f"hidden_layer_sizes must be positive integers, one for each hidden layer; got "
             f"{sizes}. Example: hidden_layer_sizes=(256, 256)."
@@ -42,8 +48,26 @@ def make_module(net: Any) -> nn.Module:
         arguments = _defaults(net, kind) | arguments
         own = kind is MLP  # draws from its own generator
         with nullcontext() if own else seeded_global_generator(net._seed_):
-            module = kind(**arguments)
+            module = _created(kind, arguments)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"module={net.module!r} returned {type(module).__name__}; it must return a "
+            f"torch.nn.Module."
+        )
     return module.to(getattr(torch, net.dtype))
+
+
+def _created(kind: Any, arguments: dict[str, Any]) -> Any:
+    """A module of a class; an error about its arguments says how to set them."""
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        name = getattr(kind, "__name__", kind)
+        raise TypeError(
+            f"module={name} could not be created with the arguments {sorted(arguments)}: {error}. "
+            f"Set arguments as module__<name>. n_features and n_outputs are passed to a module "
+            f"that takes them."
+        ) from error
 
 
 def _defaults(net: Any, kind: Any) -> dict[str, Any]:

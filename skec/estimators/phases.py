@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from ..training import MaskedWeights
+from ..utils import Samples
 from .adapters import PrunedMLPAdapter
 from .interruption import PhaseInterrupted
 from .phase import Phase
@@ -37,20 +40,55 @@ def train_more(net: Any, dataset: Any, epochs: int | None, **fit_params: Any) ->
 
     For a dense network, the number of epochs until its best weights is recorded.
     """
-    epochs = net.max_epochs if epochs is None else epochs
+    n_epochs: int = net.max_epochs if epochs is None else epochs
     pruned = hasattr(net, "masks_")
     holds_out = _refit_holds_out(net) if pruned else True
     train_set, valid_set = net._data.split(dataset) if holds_out else (dataset, None)
     best_epoch, valid_loss = train(
-        net, "refit" if pruned else "dense", train_set, valid_set, epochs, **fit_params
+        net, "refit" if pruned else "dense", train_set, valid_set, n_epochs, **fit_params
     )
     if not pruned:
         net.dense_epochs_, net._valid_loss = best_epoch, valid_loss
 
 
+@torch.no_grad()
+def check_outputs(net: Any, few: Samples) -> None:
+    """Raise unless the network takes the features, and the loss takes outputs and targets."""
+    n_samples, module = len(few), type(net.network_).__name__
+    try:
+        net.network_.eval()
+        outputs = net.infer(few.X.clone())
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"The network, a {module}, does not take X of shape ({n_samples}, "
+            f"{', '.join(map(str, few.X.shape[1:]))}): {error}. Make a module whose first layer "
+            f"takes {net.n_features_in_} features."
+        ) from error
+    if few.y is None:
+        return
+    first = outputs[0] if isinstance(outputs, tuple) else outputs
+    shape = tuple(getattr(first, "shape", ()))
+    problem = net._mismatch(shape)
+    X = few.X if few.sample_weight is None else {"X": few.X, "sample_weight": few.sample_weight}
+    try:
+        net.get_loss(outputs, few.y, X=X)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        if "reduction" in str(error):  # sample weights need another loss
+            raise
+        problem = problem or str(error)
+    if problem:
+        raise ValueError(
+            f"The network, a {module}, returns outputs of shape {shape} for {n_samples} samples, "
+            f"which do not fit the targets and {type(net.criterion_).__name__}: {problem}. Make a "
+            f"module with {net.n_outputs_} outputs, or choose another criterion."
+        )
+
+
 def check_pruning(net: Any, settings: PruningSettings, dataset: Any) -> None:
     """Raise before any training if the network cannot be pruned with these settings."""
-    few = net._data.calibration(net._data.first_rows(dataset), None, None)
+    few = net._data.first_rows(dataset)
+    check_outputs(net, few)
+    few = net._data.calibration(few, None, None)
     settings.check(PrunedMLPAdapter(net), net.network_, few)
 
 

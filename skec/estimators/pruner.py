@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..networks import Support
 from ..training import small_network_mode
 from ..utils import private
-from ..utils.private import Interval, StrOptions
+from ..utils.private import StrOptions
 from .adapters import Adapter, adapter_of
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .inner import (
@@ -29,7 +29,7 @@ from .inner import (
     selects_columns,
     unfrozen,
 )
-from .parameters import CONSTRAINTS
+from .parameters import CONSTRAINTS, Number
 from .prune_estimator import PRUNING_PARAMETERS, PruningSettings, execution_order, prune_estimator
 from .representation import OUTPUTS, Representation
 from .rollback import unchanged_on_error
@@ -131,7 +131,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         "estimator": "no_validation",
         "layers": ["array-like", None],
         "batch_size": CONSTRAINTS["calibration_batch_size"],
-        "refit_epochs": [Interval(Integral, 0, None, closed="left")],
+        "refit_epochs": [Number(Integral, 0, None, closed="left")],
         "output": [StrOptions(set(OUTPUTS))],
         "prefit": ["boolean"],
     }

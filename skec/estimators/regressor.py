@@ -203,21 +203,16 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         before = self.target_scale_
         after = before.merged(TargetScale.of(y, sample_weight, weight))
         factor, shift = map(torch.from_numpy, before.conversion(after))
-        scaled = {
-            name: with_scaled_outputs(network, factor, shift)
-            for name, network in (
-                ("network", self.network_),
-                ("dense", getattr(self, "dense_module_", None)),
-            )
-            if network is not None
-        }
-        if None in scaled.values():
+        scaled = with_scaled_outputs(self.network_, factor, shift)
+        dense = getattr(self, "dense_module_", self.network_)
+        scaled_dense = with_scaled_outputs(dense, factor, shift)
+        if scaled is None or scaled_dense is None:
             self.target_scale_ = before.where_constant(after)
             return
         self.target_scale_ = after
-        self.network_.load_state_dict(scaled["network"].state_dict())  # the optimiser knows it
-        if "dense" in scaled:
-            self.dense_module_ = scaled["dense"]
+        self.network_.load_state_dict(scaled.state_dict())  # the optimiser knows its parameters
+        if hasattr(self, "dense_module_"):
+            self.dense_module_ = scaled_dense
 
     @property
     def y_mean_(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from skorch import NeuralNet
 
 from .attributes import EstimatorAttributes
+from .components import hint
 from .rollback import unchanged_on_error
 
 _AT_ONCE = ("lr", "optimizer", "criterion", "callbacks")
@@ -65,7 +66,7 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
         if unknown:
             raise TypeError(
                 f"{type(self).__name__}.__init__() got an unexpected keyword argument "
-                f"{unknown[0]!r}"
+                f"{unknown[0]!r}.{hint(unknown[0], self._get_param_names())}"
             )
         vars(self).update({name: parameters[name] for name in declared if name in parameters})
         vars(self).update(components)
@@ -77,6 +78,9 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
             if parameter.kind is not parameter.VAR_KEYWORD
         ]
         return sorted(declared) + sorted(self._params_to_validate)
+
+    def _callback_names(self) -> list[str]:
+        return [name for name, _ in self._uniquely_named_callbacks()]
 
     def set_params(self, **params: Any):
         """Set parameters; most of them take effect at the next ``fit``, as in scikit-learn.
@@ -99,12 +103,13 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
         ValueError
             If there is no such parameter. Nothing is changed then.
         """
-        plain = {name for name in params if "__" not in name}
-        unknown = plain - set(self._get_param_names())
+        names = self._get_param_names()
+        unknown = sorted({name for name in params if "__" not in name} - set(names))
         if unknown:
+            name = unknown[0]
             raise ValueError(
-                f"Invalid parameter {sorted(unknown)[0]!r} for estimator {self}. Valid parameters "
-                f"are: {self._get_param_names()!r}."
+                f"Invalid parameter {name!r} for estimator {self}.{hint(name, names)} Valid "
+                f"parameters are: {names!r}."
             )
         at_once = [name for name in params if name.split("__", 1)[0] in _AT_ONCE]
         if not (self.initialized_ and at_once) or self._trimmed_for_prediction:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.exceptions import SkorchTrainingImpossibleError
 from skorch.history import History
 from skorch.utils import check_is_fitted, is_dataset, to_device, to_tensor
 from torch import Tensor, nn
@@ -121,6 +122,30 @@ class SkorchEstimator(SkorchParameters):
         if hasattr(self, "n_parameters_"):
             self._count_parameters()
 
+    def trim_for_prediction(self) -> None:
+        """Drop everything that only training and pruning need, as the method of skorch.
+
+        The network, the masks, the loss and the parameters are kept. The optimiser, the callbacks,
+        the history, the dense network and the calibration samples are dropped. The estimator can
+        predict, and be saved and loaded. ``fit`` trains it anew; ``refit``, ``partial_fit`` and
+        ``prune`` raise an error.
+        """
+        self._check_fitted("trim_for_prediction")
+        self._forget("optimizer_", "dense_module_", "initial_module_", "_calibration_", "history_")
+        self.callbacks_, self._trimmed_for_prediction = [], True
+
+    def check_training_readiness(self) -> None:
+        """Raise if the estimator was trimmed for prediction."""
+        if self._trimmed_for_prediction:
+            raise SkorchTrainingImpossibleError(
+                "This estimator was trimmed for prediction, so it has no optimiser, no dense "
+                "network and no calibration samples. Call fit to train it anew."
+            )
+
+    def _check_trainable(self, method: str) -> None:
+        self._check_fitted(method)
+        self.check_training_readiness()
+
     def check_data(self, X: Any, y: Any = None) -> None:
         """Check nothing: the data were checked before skorch calls this method."""
 
@@ -197,15 +222,16 @@ class SkorchEstimator(SkorchParameters):
         return getattr(parameter, "device", self.device)
 
     def _set_network(self, module: nn.Module) -> None:
-        """Replace the network, and create a new optimiser."""
+        """Replace the network, and create a new optimiser unless only predictions are left."""
         self.module_ = self.torch_compile(to_device(module, self._place), name="module")
-        self.initialize_optimizer()
+        if not self._trimmed_for_prediction:
+            self.initialize_optimizer()
 
     def initialize(self):
         """Create the network, the criterion, the optimiser and the callbacks."""
         self._check_parameters()
         self._reset_seed(reset=False)
-        self.history_ = None
+        self._forget("history_", "_trimmed_for_prediction")
         return super().initialize()
 
     def initialize_module(self):
