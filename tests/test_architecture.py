@@ -19,9 +19,9 @@ BELOW = {
     "criteria": {"calibration", "networks", "utils"},
     "allocation": {"calibration", "networks", "utils"},
     "compensation": {"calibration", "networks", "utils"},
-    "pruning": {"criteria", "allocation", "compensation", "calibration", "networks", "utils"},
 }
-BELOW["estimators"] = {*BELOW, "pruning", "training"}
+BELOW["pruning"] = set(BELOW)
+BELOW["estimators"] = set(BELOW)
 BELOW["interop"] = {*BELOW["estimators"], "estimators"}
 BELOW["datasets"] = {"utils"}
 

@@ -15,7 +15,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..networks import Support
-from ..training import small_network_mode
 from ..utils import private
 from ..utils.private import StrOptions
 from .adapters import Adapter, adapter_of
@@ -216,8 +215,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             if not is_prefit(self):
                 seed(adapter.estimator, self.random_state)
                 adapter.fit(X, y, **fit_params)
-            with small_network_mode():
-                self._prune(adapter, settings, X, y, sample_weight)
+            self._prune(adapter, settings, X, y, sample_weight)
             if self.refit_epochs:
                 adapter.refit(
                     X,

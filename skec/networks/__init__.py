@@ -2,7 +2,14 @@
 
 from .chain import POOLING, HiddenLayer, NotAChain, alive_units, chain_of_layers, hidden_layers
 from .compaction import compact, feature_mask
-from .layers import PRUNABLE, PrunableLayer, filter_names, layer_of, prunable_layers
+from .layers import (
+    PRUNABLE,
+    PrunableLayer,
+    filter_names,
+    has_own_forward,
+    layer_of,
+    prunable_layers,
+)
 from .linear import LinearLayers, network_of, set_coefs
 from .losses import (
     LOSSES_BY_ACTIVATION,
@@ -53,6 +60,7 @@ __all__ = [
     "extract_patches",
     "feature_mask",
     "filter_names",
+    "has_own_forward",
     "hidden_layers",
     "is_convolution",
     "layer_of",

@@ -9,7 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .layers import PRUNABLE, PrunableLayer
+from ..utils import private
+from .layers import PRUNABLE, PrunableLayer, has_own_forward
 from .mlp import InputColumns
 
 _UNIT_BY_UNIT = (
@@ -57,6 +58,9 @@ class HiddenLayer:
 def hidden_layers(module: nn.Module) -> dict[str, HiddenLayer]:
     """The hidden layers of a network by name, in the order in which they run.
 
+    What a subclass of these modules, or a hook, computes is not known. A subclass of
+    ``Sequential`` is understood if it has no ``forward`` of its own.
+
     Parameters
     ----------
     module : torch.nn.Module
@@ -98,8 +102,8 @@ def _hidden_layer(
         # only maps can be pooled, and a flattened map has several entries per unit
         mixes = isinstance(part, POOLING) and not (of_maps and not flattened)
         if mixes or (of_maps and flattened and _has_entries(part)):
-            kind = type(part).__name__
-            raise _no_chain(f"module {part_name!r}, a {kind}, does not act on each unit separately")
+            described = _described(part_name, part)
+            raise _no_chain(f"{described} does not act on each unit separately")
     reads_maps = not isinstance(reader, nn.Linear)
     n_units, n_in = len(layer.weight), reader.weight[0].numel()
     fits = n_in % n_units == 0 if of_maps else n_in == n_units
@@ -122,27 +126,37 @@ def _parts_in_order(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, part in module.named_modules(remove_duplicate=False):
         if opaque is not None and (not opaque or name.startswith(f"{opaque}.")):
             continue
+        if private.has_hooks(part):
+            raise _no_chain(
+                f"{_described(name, part)} has hooks, which may change its output; remove them"
+            )
+        if has_own_forward(part, nn.Sequential):
+            raise _no_chain(f"{_described(name, part)} has a forward of its own")
         if not isinstance(part, nn.Sequential):
             opaque = name
             yield name, part
-        elif type(part).forward is not nn.Sequential.forward:
-            raise _no_chain(f"{type(part).__name__} has a forward of its own")
 
 
 def _check_part(name: str, part: nn.Module, before: bool, after: bool) -> None:
     """Raise unless a module is allowed: ``before`` the first layer, ``after`` the last one."""
+    kind = type(part)
     flattens = isinstance(part, nn.Flatten) and part.start_dim == 1 and part.end_dim == -1
     if not (
-        isinstance(part, (*PRUNABLE, *_UNIT_BY_UNIT, *POOLING))
-        or flattens
-        or (before and isinstance(part, InputColumns | nn.Unflatten))
-        or (after and isinstance(part, nn.Softmax | nn.LogSoftmax))
+        kind in (*PRUNABLE, *_UNIT_BY_UNIT, *POOLING)
+        or (flattens and kind is nn.Flatten)
+        or (before and kind in (InputColumns, nn.Unflatten))
+        or (after and kind in (nn.Softmax, nn.LogSoftmax))
     ):
-        kind = type(part).__name__
-        what = f"module {name!r}, a {kind}," if name else f"this {kind}"
-        raise _no_chain(f"{what} is neither a Sequential nor a module supported in this place")
+        raise _no_chain(
+            f"{_described(name, part)} is neither a Sequential nor a module supported in this place"
+        )
     if getattr(part, "groups", 1) > 1:
         raise _no_chain(f"{name!r} is a convolution in groups, whose filters read only some units")
+
+
+def _described(name: str, part: nn.Module) -> str:
+    kind = type(part).__name__
+    return f"module {name!r}, a {kind}," if name else f"this {kind}"
 
 
 def _check_reuse(parts: list[tuple[str, nn.Module]]) -> None:

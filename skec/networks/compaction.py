@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..utils import plain_tensors
 from .chain import POOLING, HiddenLayer, NotAChain, hidden_layers
 from .layers import PRUNABLE, PrunableLayer, layer_of, prunable_layers
 from .mlp import InputColumns
@@ -36,7 +37,8 @@ def compact(
     module : torch.nn.Module
         A ``torch.nn.Sequential``, nested or not, of linear layers, convolutions and modules that
         act on each unit separately, such as activations, pooling, dropout and batch
-        normalisation. It is not changed.
+        normalisation. Subclasses of these, and modules with hooks, may compute anything and are
+        refused. It is not changed.
     masks : mapping of layer name to bool tensor of shape (n_out, n_in), default=None
         True marks a kept weight. In layers without a mask, the non-zero weights are kept.
 
@@ -78,9 +80,16 @@ def compact(
         hidden = list(hidden_layers(module).values())
     except NotAChain as error:
         raise NotAChain(f"This network cannot be made compact. {error}") from None
+    with plain_tensors():
+        return _compact(module, hidden, {} if masks is None else masks)
+
+
+def _compact(
+    module: Network, hidden: list[HiddenLayer], given: Mapping[str, Tensor]
+) -> tuple[Network, dict[str, Tensor]]:
+    """A compact copy of a network with these hidden layers, and its masks."""
     smaller = copy.deepcopy(module)
     layers = prunable_layers(smaller)
-    given = {} if masks is None else masks
     kept = _kept_weights(layers, given)  # of shape (n_out, n_in), also for convolutions
     for layer in hidden:
         _fold_constants(smaller, layer, kept)

@@ -80,6 +80,24 @@ def layer_of(module: nn.Module, name: str) -> PrunableLayer:
     return layer
 
 
+def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether an object of a class, or of a subclass, computes something else than the class.
+
+    Examples
+    --------
+    >>> class Doubled(nn.Linear):
+    ...     def forward(self, inputs):
+    ...         return 2 * super().forward(inputs)
+    >>> has_own_forward(Doubled(3, 2), nn.Linear), has_own_forward(nn.Linear(3, 2), nn.Linear)
+    (True, False)
+    """
+    order = type(module).__mro__
+    below = order[: order.index(kind)] if kind in order else ()
+    names = {name for subclass in below for name in vars(subclass)}
+    own = any(name in ("__call__", "__iter__") or name.endswith("forward") for name in names)
+    return own or "forward" in vars(module)  # set on the object
+
+
 def filter_names(names: Iterable[str], pattern: str) -> list[str]:
     """The names that match a name or pattern."""
     names = list(names)

@@ -44,7 +44,9 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         for name, layer in self.layers.items():
-            handles = [layer.register_forward_hook(self._hook(name), with_kwargs=True)]
+            # first, because hooks of the user may change the output
+            hook = self._hook(name)
+            handles = [layer.register_forward_hook(hook, prepend=True, with_kwargs=True)]
             if self.at_inputs:
                 handles.append(layer.register_forward_pre_hook(self._pre_hook(name)))
             for handle in handles:

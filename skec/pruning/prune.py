@@ -12,6 +12,8 @@ from ..allocation import Schedule, Scope, UnitScope
 from ..calibration import OutputMetric
 from ..compensation import Compensation, UnitCompensation
 from ..criteria import Criterion, UnitCriterion
+from ..training import threads_for
+from ..utils import plain_tensors
 from .request import resolve
 from .result import PruningResult, make_result
 from .steps import AfterStep, run_steps
@@ -135,6 +137,10 @@ def prune(
     Source of ``"ec"``: arXiv:2602.20467. Each step costs about one backpropagation per output. The
     documentation of the other criteria names their sources.
 
+    A small network is pruned on one thread: one without convolutions and without a linear layer of
+    2**18 weights or more (see :func:`skec.training.threads_for`). For others torch uses the number
+    of threads that you have set. ``torch.inference_mode`` and ``torch.autocast`` have no effect.
+
     Examples
     --------
     >>> import torch, skec
@@ -158,25 +164,27 @@ def prune(
       (2): Linear(in_features=8, out_features=1, bias=True)
     )
     """
-    request = resolve(
-        module,
-        X,
-        y,
-        sample_weight,
-        pruning_ratio=pruning_ratio,
-        granularity=granularity,
-        method=method,
-        compensation=compensation,
-        method_params=method_params,
-        compensation_params=compensation_params,
-        scope=scope,
-        n_steps=n_steps,
-        schedule=schedule,
-        output_metric=output_metric,
-        n_probes=n_probes,
-        loss=loss,
-        layers=layers,
-        batch_size=batch_size,
-        random_state=random_state,
-    )
-    return make_result(request, run_steps(request, after_step), module)
+    with plain_tensors():
+        request = resolve(
+            module,
+            X,
+            y,
+            sample_weight,
+            pruning_ratio=pruning_ratio,
+            granularity=granularity,
+            method=method,
+            compensation=compensation,
+            method_params=method_params,
+            compensation_params=compensation_params,
+            scope=scope,
+            n_steps=n_steps,
+            schedule=schedule,
+            output_metric=output_metric,
+            n_probes=n_probes,
+            loss=loss,
+            layers=layers,
+            batch_size=batch_size,
+            random_state=random_state,
+        )
+        with threads_for(request.calibration.dense):
+            return make_result(request, run_steps(request, after_step), module)

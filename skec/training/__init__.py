@@ -2,7 +2,7 @@
 
 from .backprop import Chain
 from .batches import TensorBatches
-from .environment import seeded_global_generator, small_network_mode
+from .environment import seeded_global_generator, small_network_mode, threads_for
 from .losses import LossFunction, loss_with_gradient
 from .masks import MaskedWeights
 from .optimizer import AdamW, fast_step, needs_closure, supports_fused
@@ -25,4 +25,5 @@ __all__ = [
     "seeded_global_generator",
     "small_network_mode",
     "supports_fused",
+    "threads_for",
 ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
+from torch import nn
 
+from ..networks import PRUNABLE, is_convolution
 from ..utils import private
 
+_LARGE = 2**18  # weights of a linear layer that is worth several threads: 512 × 512
 _GLOBAL_GENERATOR = threading.RLock()
 
 
@@ -32,6 +35,24 @@ def small_network_mode() -> Iterator[None]:
             yield
         finally:
             torch.set_flush_denormal(flushes)
+
+
+@contextmanager
+def threads_for(module: nn.Module) -> Iterator[None]:
+    """Run in :func:`small_network_mode` if a network is small, and as the caller has set if not.
+
+    A network is small if it has no convolution, and no linear layer with 2**18 weights or more.
+    :func:`skec.prune`, and so :class:`skec.ECPruner`, follow this rule. The training of the
+    estimators always runs in :func:`small_network_mode`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    """
+    layers = (part for part in module.modules() if isinstance(part, PRUNABLE))
+    large = any(is_convolution(layer) or layer.weight.numel() >= _LARGE for layer in layers)
+    with nullcontext() if large else small_network_mode():
+        yield
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from . import least_squares, private
 from .lamp import lamp_scores
+from .modes import plain_tensors
 from .registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
 from .samples import Samples
 from .sentinels import NOT_GIVEN, NotGiven, given
@@ -23,5 +24,6 @@ __all__ = [
     "given",
     "lamp_scores",
     "least_squares",
+    "plain_tensors",
     "private",
 ]

@@ -188,7 +188,7 @@ class TestHiddenLayers:
     def test_of_other_networks_name_the_module_in_the_way(self, name):
         kind = {
             "own forward": "Custom has a forward of its own",
-            "own forward inside": "Custom has a forward of its own",
+            "own forward inside": "Custom, has a forward of its own",
             "layer norm": "module '1', a LayerNorm, is neither",
             "softmax between": "module '1', a Softmax, is neither",
             "gated": "module '1', a GLU, is neither",
@@ -206,3 +206,102 @@ class TestHiddenLayers:
                 hidden_layers(module)
         module = nn.Sequential(linear(), plain, linear(), plain, linear())
         assert list(hidden_layers(module)) == ["0", "2"]
+
+
+# -- modules that may compute anything -------------------------------------------------------------
+
+
+def of_kind(kind):
+    """A module of a class, or of a subclass of it."""
+    known = {nn.Linear: lambda: kind(4, 4), nn.BatchNorm1d: lambda: kind(4)}
+    known[nn.Sequential] = lambda: kind(nn.ReLU())
+    known[nn.Softmax] = lambda: kind(1)
+    return next((make for base, make in known.items() if issubclass(kind, base)), kind)()
+
+
+def around(part):
+    """A network with a module before, between or after its two layers."""
+    if isinstance(part, nn.Softmax):
+        return nn.Sequential(linear(), nn.ReLU(), linear(), part)
+    return nn.Sequential(linear(), nn.ReLU(), part, linear())
+
+
+ALL_KINDS = [
+    nn.Linear, nn.Sequential, nn.Flatten, nn.Softmax, nn.BatchNorm1d, nn.Identity, nn.Dropout,
+    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh,
+]  # fmt: skip
+every_kind = pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.__name__)
+
+
+def hooks():
+    def hook(*arguments):
+        return None
+
+    return {
+        "register_forward_hook": hook,
+        "register_forward_pre_hook": hook,
+        "register_full_backward_hook": hook,
+        "register_full_backward_pre_hook": hook,
+    }
+
+
+@every_kind
+def test_a_forward_of_its_own_is_not_understood(kind):
+    class Doubled(kind):
+        def forward(self, inputs):
+            return 2.0 * super().forward(inputs)
+
+    assert hidden_layers(around(of_kind(kind)))
+    with pytest.raises(NotAChain, match="Doubled"):
+        hidden_layers(around(of_kind(Doubled)))
+
+
+@every_kind
+def test_a_forward_set_on_the_object_is_not_understood(kind):
+    part = of_kind(kind)
+    part.forward = lambda inputs: 2.0 * inputs
+    with pytest.raises(NotAChain, match="has a forward of its own"):
+        hidden_layers(around(part))
+
+
+@every_kind
+@pytest.mark.parametrize("register", sorted(hooks()))
+def test_hooks_are_not_understood(kind, register):
+    part = of_kind(kind)
+    handle = getattr(part, register)(hooks()[register])
+    with pytest.raises(NotAChain, match="has hooks"):
+        hidden_layers(around(part))
+    handle.remove()
+    assert hidden_layers(around(part))
+
+
+def test_hooks_of_the_network_itself_are_not_understood():
+    module = nn.Sequential(linear(), nn.ReLU(), linear())
+    module.register_forward_hook(lambda module, arguments, output: 2.0 * output)
+    with pytest.raises(NotAChain, match="this Sequential has hooks"):
+        hidden_layers(module)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, nn.BatchNorm1d])
+def test_a_parametrized_module_is_not_understood(kind):
+    part = of_kind(kind)
+    nn.utils.parametrize.register_parametrization(part, "bias", nn.Identity())
+    with pytest.raises(NotAChain, match=f"Parametrized{kind.__name__}"):
+        hidden_layers(around(part))
+
+
+def test_the_order_of_the_children_may_not_be_changed():
+    class Backwards(nn.Sequential):
+        def __iter__(self):
+            return reversed(list(super().__iter__()))
+
+    with pytest.raises(NotAChain, match="Backwards"):
+        hidden_layers(Backwards(linear(), nn.ReLU(), linear()))
+
+
+def test_a_sequential_with_an_init_of_its_own_is_understood():
+    class Made(nn.Sequential):
+        def __init__(self, width):
+            super().__init__(linear(4, width), nn.ReLU(), linear(width, 4))
+
+    assert list(hidden_layers(Made(3))) == ["0"]

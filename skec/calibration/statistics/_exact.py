@@ -102,7 +102,7 @@ class _UnitProbe:
         def add(layer: nn.Module, arguments: Any, output: Tensor) -> Tensor:
             return output + change.reshape(-1, 1) * direction
 
-        handle = self.layer.register_forward_hook(add)
+        handle = self.layer.register_forward_hook(add, prepend=True)
         try:
             X = self.samples.X
             outputs = self.module(X.repeat(n, *[1] * (X.ndim - 1)))
