@@ -191,12 +191,7 @@ class _Pass:
         return _pre_activations(self.dense, self.layers, X)
 
     def _batches(self, record: Recorder, weights: Tensor | None) -> list[LayerBatch]:
-        missing = [name for name in self.layers if name not in record.inputs]
-        if missing:
-            raise ValueError(
-                f"Layers {missing} take no part in the network's forward pass. Select the layers "
-                f"to prune with layers=[...]."
-            )
+        record.check_complete()
         return [LayerBatch(record.inputs[name], weights=weights) for name in self.layers]
 
     def _add_loss_gradients(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from ..networks import PRUNABLE, prunable_layers
+from ..networks import PRUNABLE, copy_network, prunable_layers
 from ..pruning import PruningResult
 
 torch_prune: Any = prune  # its functions have no types
@@ -65,7 +64,7 @@ def to_torch_prune(
         layers = prunable_layers(module)
         masks = {name: layer.weight.detach() != 0 for name, layer in layers.items()}
     checked = _checked(module, masks)
-    pruned = _copy(module)
+    pruned = copy_network(module)
     with torch.no_grad():  # so that the product is a leaf and the result can be copied
         for name, mask in checked.items():
             torch_prune.custom_from_mask(pruned.get_submodule(name), "weight", mask)
@@ -105,7 +104,7 @@ def from_torch_prune(module: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     (['0.weight', '0.bias'], 2)
     """
     _check_is_module(module)
-    plain = _copy(module)
+    plain = copy_network(module)
     masks: dict[str, Tensor] = {}
     for name, child in _modules(plain).items():
         pruned = _pruned_parameters(child)
@@ -148,16 +147,6 @@ def _restore_order(child: nn.Module) -> None:
     if names | {"bias"} == {"weight", "bias"} and isinstance(bias, nn.Parameter | None):
         del child.bias
         child.register_parameter("bias", bias)
-
-
-def _copy(module: nn.Module) -> nn.Module:
-    """A copy; also of a pruned module, for which ``copy.deepcopy`` alone may fail."""
-    computed: dict[int, Tensor] = {}  # copies of the products of parameters and masks, by id
-    for child in module.modules():
-        for name in _pruned_parameters(child):
-            value = getattr(child, name)
-            computed[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, computed)
 
 
 def _checked(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

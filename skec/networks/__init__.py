@@ -2,9 +2,11 @@
 
 from .chain import POOLING, HiddenLayer, NotAChain, alive_units, chain_of_layers, hidden_layers
 from .compaction import compact, feature_mask
+from .copies import copy_network
 from .layers import (
     PRUNABLE,
     PrunableLayer,
+    check_finite,
     filter_names,
     has_own_forward,
     layer_of,
@@ -54,7 +56,9 @@ __all__ = [
     "alive_units",
     "blocks_of_patches",
     "chain_of_layers",
+    "check_finite",
     "compact",
+    "copy_network",
     "default_loss",
     "distribution_of",
     "extract_patches",

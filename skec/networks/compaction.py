@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 
 from ..utils import plain_tensors
 from .chain import POOLING, HiddenLayer, NotAChain, hidden_layers
+from .copies import Network, copy_network
 from .layers import PRUNABLE, PrunableLayer, layer_of, prunable_layers
 from .mlp import InputColumns
 from .patches import padding_of
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def compact(
@@ -88,7 +86,7 @@ def _compact(
     module: Network, hidden: list[HiddenLayer], given: Mapping[str, Tensor]
 ) -> tuple[Network, dict[str, Tensor]]:
     """A compact copy of a network with these hidden layers, and its masks."""
-    smaller = copy.deepcopy(module)
+    smaller = copy_network(module)
     layers = prunable_layers(smaller)
     kept = _kept_weights(layers, given)  # of shape (n_out, n_in), also for convolutions
     for layer in hidden:

@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+import torch
 from torch import nn
 
 PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -27,8 +28,8 @@ def prunable_layers(
     Raises
     ------
     ValueError
-        If there is no such layer, if two layers share a weight, or if a weight is computed by a
-        parametrization.
+        If there is no such layer, if two layers share a weight, or if a weight or bias is
+        computed by a parametrization, or has no values.
 
     Examples
     --------
@@ -38,9 +39,11 @@ def prunable_layers(
     """
     found = {n: layer for n, layer in module.named_modules() if isinstance(layer, PRUNABLE)}
     if not found:
+        quantized = any("quantized" in type(child).__module__ for child in module.modules())
+        hint = " Prune the network before you quantize it." if quantized else ""
         raise ValueError(
             f"{type(module).__name__} has no prunable layer. Pruning needs at least one "
-            f"torch.nn.Linear, Conv1d or Conv2d, and found only {_kinds(module)}."
+            f"torch.nn.Linear, Conv1d or Conv2d, and found only {_kinds(module)}.{hint}"
         )
     if layers is not None:
         if isinstance(layers, str):
@@ -106,25 +109,56 @@ def filter_names(names: Iterable[str], pattern: str) -> list[str]:
     return fnmatch.filter(names, pattern)
 
 
+def check_finite(module: nn.Module) -> None:
+    """Raise a ``ValueError`` if a parameter of a network is NaN or infinite."""
+    for name, parameter in module.named_parameters():
+        if not torch.isfinite(parameter.detach()).all():
+            raise ValueError(
+                f"The parameter {name!r} of the network is NaN or infinite. Lower lr, the learning "
+                f"rate, and train it again."
+            )
+
+
 def _check_weights(module: nn.Module, layers: Mapping[str, PrunableLayer]) -> None:
-    """Raise unless each layer's weight is a parameter that no other module shares."""
+    """Raise unless each layer's weight and bias are parameters with values, of this layer alone."""
     owners: dict[int, list[str]] = {}
     for name, child in module.named_modules():
         for _, parameter in child.named_parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(name)
     for name, layer in layers.items():
-        if "weight" not in dict(layer.named_parameters(recurse=False)):
-            raise ValueError(
-                f"The weight of layer {name!r} is computed by a parametrization. Make it a plain "
-                f"parameter first. If it comes from torch.nn.utils.prune, use "
-                f"skec.from_torch_prune or torch.nn.utils.prune.remove; otherwise use "
-                f"torch.nn.utils.parametrize.remove_parametrizations."
-            )
+        _check_parameters(name, layer)
         sharing = owners[id(layer.weight)]
         if len(sharing) > 1:
             raise ValueError(
                 f"Layers {sharing[0]!r} and {sharing[1]!r} share one weight, so it has no single "
                 f"score. Exclude both with layers=[...], or give each layer its own weight."
+            )
+
+
+def _check_parameters(name: str, layer: PrunableLayer) -> None:
+    """Raise unless the weight and the bias of a layer are plain parameters with values."""
+    plain = dict(layer.named_parameters(recurse=False))
+    for which in ("weight", "bias"):
+        parameter = plain.get(which)
+        if parameter is None:
+            if getattr(layer, which) is None:
+                continue
+            raise ValueError(
+                f"The {which} of layer {name!r} is computed by a parametrization. Make it a plain "
+                f"parameter first. If it comes from torch.nn.utils.prune, use "
+                f"skec.from_torch_prune or torch.nn.utils.prune.remove; from parametrizations, "
+                f"torch.nn.utils.parametrize.remove_parametrizations; from the older weight_norm "
+                f"and spectral_norm, remove_weight_norm and remove_spectral_norm."
+            )
+        if nn.parameter.is_lazy(parameter):
+            raise ValueError(
+                f"Layer {name!r} has no {which} yet, because it is lazy. Train the network first, "
+                f"or run it once on a few samples."
+            )
+        if parameter.is_meta:
+            raise ValueError(
+                f"The {which} of layer {name!r} is on the device 'meta', so it has no values. Use "
+                f"module.to_empty(device='cpu') and module.load_state_dict(...)."
             )
 
 

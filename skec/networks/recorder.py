@@ -62,6 +62,15 @@ class Recorder:
         self.input_points.clear()
         self.pre_activations.clear()
 
+    def check_complete(self) -> None:
+        """Raise a ``ValueError`` if a layer has not run."""
+        missing = [name for name in self.layers if name not in self.inputs]
+        if missing:
+            raise ValueError(
+                f"Layers {missing} take no part in the network's forward pass. Select the layers "
+                f"to prune with layers=[...]."
+            )
+
     def _pre_hook(self, name: str) -> Callable[..., Any]:
         def require_gradient(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
             (inputs,) = arguments

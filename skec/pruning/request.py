@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +17,11 @@ from ..calibration import (
     Calibration,
     OutputMetric,
     calibration_samples,
-    identity_metric,
     metric_for,
     probes_for,
 )
-from ..calibration.statistics import BACKWARD, Need, NetworkStatistic
-from ..networks import default_loss, layer_of, output_tensors
+from ..calibration.statistics import BACKWARD, Need
+from ..networks import Recorder, check_finite, copy_network, default_loss, layer_of, output_tensors
 from ..utils import Samples, check_count, check_probes, check_ratio
 from .granularity import AnyGranularity, get_granularity
 
@@ -106,6 +104,7 @@ def resolve(
         granularity, method, compensation, method_params, compensation_params, scope
     )
     names = kind.check(module, layers)
+    check_finite(module)
     check_ratio(pruning_ratio)
     schedule = SCHEDULES.make(schedule)
     check_probes(n_probes)
@@ -117,9 +116,10 @@ def resolve(
     samples = _samples(kind, module, X, y, sample_weight)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     generator = torch.Generator().manual_seed(seed)
-    dense, need = copy.deepcopy(module).eval(), Need.of(kind.statistics)
-    if samples is not None and _needs_outputs(kind, metric):
-        outputs = _outputs(dense, samples.take(slice(min(batch_size, _FEW))))
+    dense, need = copy_network(module).eval(), Need.of(kind.statistics)
+    if samples is not None:
+        few = samples.take(slice(min(batch_size, _FEW)))
+        outputs = _outputs(dense, few, kind.read_layers(dense, names))
         metric = metric_for(output_metric, loss, outputs, recommended)
         if need & Need.LOSS_GRADIENT and samples.y is not None:
             loss = default_loss(loss, samples.y, len(outputs))
@@ -149,23 +149,26 @@ def _samples(
     return calibration_samples(module, X, y, sample_weight)
 
 
-def _needs_outputs(kind: AnyGranularity, metric: OutputMetric) -> bool:
-    """Whether the shape of the outputs is needed to choose the metric, the loss or the probes."""
-    only_network = all(issubclass(statistic, NetworkStatistic) for statistic in kind.statistics)
-    return not (only_network and metric is identity_metric)
+def _outputs(module: nn.Module, samples: Samples, names: Sequence[str]) -> list[Tensor]:
+    """The outputs of the network for a few samples.
 
-
-def _outputs(module: nn.Module, samples: Samples) -> list[Tensor]:
-    """The outputs of the network for a few samples."""
+    Raises
+    ------
+    ValueError
+        If the network does not take the samples, or if one of the named layers does not run exactly
+        once, on one vector or map for each sample.
+    """
     X = samples.X
-    with torch.no_grad():
+    layers = {name: layer_of(module, name) for name in names}
+    with torch.no_grad(), Recorder(module, layers) as record:
         try:
-            outputs = module(X.clone())
+            outputs = record.forward(module, X)
         except (RuntimeError, IndexError) as error:
             raise ValueError(
                 f"The network does not take X of shape {tuple(X.shape)}: {error}. Pass X in the "
                 f"form that its forward takes."
             ) from error
+        record.check_complete()
     return output_tensors(outputs, len(X))
 
 

@@ -1003,7 +1003,7 @@ class TestErrors:
                 nn.Sequential(nn.Linear(4, 1), nn.Flatten(0), nn.Unflatten(0, (1, 23))),
                 "one row per",
             ),
-            (broken_network(), "scores of layer '0' are not finite.*NaN"),
+            (broken_network(), "parameter '0.weight' of the network is NaN.*Lower lr"),
         ],
         ids=["no layer", "twice", "shared", "in place", "3-D input", "outputs", "nan"],
     )
@@ -1020,7 +1020,7 @@ class TestErrors:
         assert result.sparsity == 0.5
 
     def test_weights_that_are_not_finite_are_found_without_data(self):
-        with pytest.raises(ValueError, match="scores of layer '0' are not finite"):
+        with pytest.raises(ValueError, match="parameter '0.weight' of the network is NaN"):
             prune(broken_network(), pruning_ratio=0.5, method="magnitude")
 
 

@@ -153,6 +153,10 @@ class Granularity(ABC, Generic[CriterionT, CompensationT]):
     def layers(self, module: nn.Module, names: Sequence[str] | None) -> list[str]:
         """Return the names of the layers to prune; raise if the network cannot be pruned."""
 
+    def read_layers(self, module: nn.Module, names: Sequence[str]) -> list[str]:
+        """The layers whose inputs the statistics are computed from; those to prune by default."""
+        return list(names)
+
     @abstractmethod
     def begin(self, module: nn.Module, names: Sequence[str]) -> State:
         """The state of a network before the first step."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from ...criteria import UNIT_CRITERIA, UnitCriterion
 from ...networks import (
     HiddenLayer,
     NotAChain,
+    copy_network,
     hidden_layers,
     is_convolution,
     layer_of,
@@ -92,6 +92,9 @@ class NeuronGranularity(Granularity[UnitCriterion, UnitCompensation]):
                     f"out with layers=[...]."
                 )
 
+    def read_layers(self, module, names):
+        return [layer.next_name for n, layer in hidden_layers(module).items() if n in names]
+
     def begin(self, module, names):
         kept = {
             name: torch.ones_like(layer_of(module, name).weight.flatten(1)[:, 0], dtype=torch.bool)
@@ -120,7 +123,7 @@ class NeuronGranularity(Granularity[UnitCriterion, UnitCompensation]):
         return Scoring(scores, measured, probe_error)
 
     def remove(self, state, scoring, kept, calibration, *, donated=False):
-        module, hidden = copy.deepcopy(state.module), _hidden(state)
+        module, hidden = copy_network(state.module), _hidden(state)
         requires, changed = self.compensation.requires, False
         for i, (name, layer) in enumerate(hidden.items()):
             removed = state.kept[name] & ~kept[name]

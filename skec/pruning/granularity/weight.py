@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -11,7 +10,16 @@ from ...allocation import Scope, parse_scope
 from ...calibration.statistics import ProbeError, relative_probe_error
 from ...compensation import COMPENSATIONS, Compensation
 from ...criteria import CRITERIA, Criterion
-from ...networks import alive_units, chain_of_layers, is_convolution, layer_of, prunable_layers
+from ...networks import (
+    PRUNABLE,
+    alive_units,
+    chain_of_layers,
+    copy_network,
+    has_own_forward,
+    is_convolution,
+    layer_of,
+    prunable_layers,
+)
 from ...utils import Registry
 from ._base import Granularity, Scoring, State, write
 
@@ -32,6 +40,13 @@ class WeightGranularity(Granularity[Criterion, Compensation]):
     def layers(self, module, names):
         layers = prunable_layers(module, names)
         for name, layer in layers.items():
+            kind = next(kind for kind in PRUNABLE if isinstance(layer, kind))
+            if self.statistics and has_own_forward(layer, kind):
+                raise ValueError(
+                    f"Layer {name!r} is a {type(layer).__name__} with a forward of its own, so it "
+                    f"need not be a product of its weight and input. Leave it out with "
+                    f"layers=[...], or use {self.without_data}."
+                )
             if is_convolution(layer) and not all(s.for_convolutions for s in self.statistics):
                 criterion = self.criterion.name or type(self.criterion).__name__
                 raise ValueError(
@@ -65,7 +80,7 @@ class WeightGranularity(Granularity[Criterion, Compensation]):
         return Scoring(scores, measured, probe_error)
 
     def remove(self, state, scoring, kept, calibration, *, donated=False):
-        module = state.module if donated else copy.deepcopy(state.module)
+        module = state.module if donated else copy_network(state.module)
         for name in kept:
             layer = layer_of(module, name)
             removed = state.kept[name] & ~kept[name]
