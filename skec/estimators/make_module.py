@@ -47,6 +47,8 @@ def make_module(net: Any) -> nn.Module:
         kind = type(module) if isinstance(module, nn.Module) else module
         arguments = _defaults(net, kind) | arguments
         own = kind is MLP  # draws from its own generator
+        if own:  # drawn in this precision, whatever the default of torch is
+            arguments.setdefault("dtype", torch.float32)
         with nullcontext() if own else seeded_global_generator(net._seed_):
             module = _created(kind, arguments)
     if not isinstance(module, nn.Module):

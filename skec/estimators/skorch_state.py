@@ -23,7 +23,7 @@ from ..training import (
     small_network_mode,
     supports_fused,
 )
-from ..utils import Samples, private
+from ..utils import Samples, plain_tensors, private
 from .interruption import stopped_by_callback
 from .make_module import make_module
 from .phase import Phase
@@ -232,7 +232,8 @@ class SkorchEstimator(SkorchParameters):
         self._check_parameters()
         self._reset_seed(reset=False)
         self._forget("history_", "_trimmed_for_prediction")
-        return super().initialize()
+        with plain_tensors():
+            return super().initialize()
 
     def initialize_module(self):
         """Create the network: an :class:`skec.networks.MLP`, or the given module."""

@@ -80,6 +80,8 @@ class MLP(nn.Sequential):
         outputs are zero.
     generator : torch.Generator, default=None
         Source of the initial weights. None is the global generator of torch.
+    dtype : torch.dtype, default=None
+        Type of the parameters. None is the default of torch.
 
     Examples
     --------
@@ -102,18 +104,19 @@ class MLP(nn.Sequential):
         bias: bool = True,
         zero_output: bool = True,
         generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
     ):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         width = n_features
         for i, size in enumerate(hidden_layer_sizes):
-            layers[f"hidden_{i}"] = _undrawn_linear(width, size, bias)
+            layers[f"hidden_{i}"] = _undrawn_linear(width, size, bias, dtype)
             if batch_norm:
-                layers[f"norm_{i}"] = nn.BatchNorm1d(size)
+                layers[f"norm_{i}"] = nn.BatchNorm1d(size, dtype=dtype)
             layers[f"activation_{i}"] = ACTIVATIONS[activation]()
             if dropout > 0:
                 layers[f"dropout_{i}"] = nn.Dropout(dropout)
             width = size
-        layers["output"] = _undrawn_linear(width, n_outputs, bias)
+        layers["output"] = _undrawn_linear(width, n_outputs, bias, dtype)
         super().__init__(layers)
         self.reset_parameters(zero_output, generator)
 
@@ -140,6 +143,6 @@ class MLP(nn.Sequential):
                 parameter.zero_()
 
 
-def _undrawn_linear(n_in: int, n_out: int, bias: bool) -> nn.Linear:
+def _undrawn_linear(n_in: int, n_out: int, bias: bool, dtype: torch.dtype | None) -> nn.Linear:
     """A linear layer whose weights are not drawn yet, and so take no random numbers."""
-    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias))
+    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias, dtype=dtype))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..networks import PRUNABLE, is_convolution
-from ..utils import private
+from ..utils import plain_tensors, private
 
 _LARGE = 2**18  # weights of a linear layer that is worth several threads: 512 × 512
 _GLOBAL_GENERATOR = threading.RLock()
@@ -18,18 +18,19 @@ _GLOBAL_GENERATOR = threading.RLock()
 
 @contextmanager
 def small_network_mode() -> Iterator[None]:
-    """Run on one thread and flush denormal numbers to zero, in the calling thread only.
+    """Run on one thread, without denormal numbers, inference mode, ``no_grad`` and autocast.
 
     With one thread the order of every sum is fixed, so results do not depend on how many processes
     or threads share the machine. A second thread hardly speeds up small matrices. Denormal numbers
     appear in the moments of an optimiser where gradients stay zero, that is, at dead units and
     masked weights. They make the optimiser's step several times slower.
 
-    Both settings belong to the calling thread: the number of threads of OpenMP and MKL, and the
-    mode of the processor. Other threads, and threads that start meanwhile, keep theirs.
+    All these settings belong to the calling thread: the number of threads of OpenMP and MKL, the
+    mode of the processor, and the modes of torch (see :func:`skec.utils.plain_tensors`). Other
+    threads, and threads that start meanwhile, keep theirs.
     """
-    flushes = (torch.full((1,), 1e-38) * 1e-3).item() == 0.0
-    with private.one_thread():
+    flushes = (torch.full((1,), 1e-38, dtype=torch.float32) * 1e-3).item() == 0.0
+    with private.one_thread(), plain_tensors(), torch.enable_grad():
         try:
             torch.set_flush_denormal(True)
             yield
