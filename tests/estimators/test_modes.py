@@ -70,7 +70,7 @@ def life(case, mode, settings):
     if "module" not in settings:
         with mode():
             estimator.compact()
-        estimator.refit(case.X, case.y)
+        estimator.partial_fit(case.X, case.y)
     return [first, outputs, case.outputs(estimator)]
 
 
