@@ -109,7 +109,7 @@ class TestCalibrationSamples:
             ("X", lambda X: X * np.nan, ValueError, "X contains NaN"),
             ("X", lambda X: X / 0.0, ValueError, "X contains NaN or infinity"),
             ("X", lambda X: X.astype(str), TypeError, "X must be a dense array"),
-            ("X", lambda X: X.astype(object), TypeError, "X must be a dense array"),
+            ("X", lambda X: X.astype(str).astype(object), TypeError, "X must be a dense array"),
             ("X", scipy.sparse.csr_matrix, TypeError, "make sparse matrices dense"),
             ("X", scipy.sparse.csr_array, TypeError, "make sparse matrices dense"),
             ("X", lambda X: torch.tensor(X).to_sparse(), TypeError, "make sparse matrices dense"),

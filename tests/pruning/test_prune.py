@@ -1020,7 +1020,7 @@ class TestErrors:
         assert result.sparsity == 0.5
 
     def test_weights_that_are_not_finite_are_found_without_data(self):
-        with pytest.raises(ValueError, match="parameter '0.weight' of the network is NaN"):
+        with pytest.raises(ValueError, match=r"parameter '0\.weight' of the network is NaN"):
             prune(broken_network(), pruning_ratio=0.5, method="magnitude")
 
 

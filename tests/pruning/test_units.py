@@ -512,7 +512,7 @@ class TestErrors:
         ],
     )
     def test_weights_that_are_no_numbers(self, method):
-        with pytest.raises(ValueError, match="parameter '0.weight' of the network is NaN"):
+        with pytest.raises(ValueError, match=r"parameter '0\.weight' of the network is NaN"):
             prune(broken(), samples(), method=method, **NEURON)
 
     def test_of_a_forecast_at_a_scope_for_weights(self):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...networks import PrunableLayer, Recorder, output_tensor
+from ...networks import PrunableLayer, Recorder, copy_network, layer_of, output_tensor
 from ...utils import Samples, private
 from ..metric import OutputMetric
 from ._base import NetworkStatistic
 
 _MAX_PASSES = 3e7  # forward passes of single samples; takes minutes on a small network
+_MAX_ROWS = 2**15  # that run through the network at a time
 _ITERATIONS = 8
 
 
@@ -54,22 +55,47 @@ class ExactElimination(NetworkStatistic):
                 f"layers=[...], or use method='ec', which backpropagates once."
             )
         measured = {name: cls(layer) for name, layer in linear.items()}
+        probed = copy_network(module)  # hooks of its own may leave tensors of jvp on it
         with torch.no_grad(), tqdm(total=n_weights, unit="weight", disable=None) as bar:
-            outputs = output_tensor(module(samples.X.clone()), len(samples))
-            with Recorder(module, linear) as record:
-                record.forward(module, samples.X)
-                inputs = dict(record.inputs)
-            for name, layer in linear.items():
-                for unit in range(layer.out_features):
-                    probe = _UnitProbe(module, layer, unit, samples, outputs, metric)
-                    (columns,) = torch.nonzero(layer.weight[unit], as_tuple=True)
+            outputs = torch.cat(
+                [
+                    output_tensor(probed(part.X.clone()), len(part))
+                    for part in map(samples.take, _blocks(len(samples)))
+                ]
+            )
+            for name, statistic in measured.items():
+                layer = layer_of(probed, name)
+                (read,) = torch.nonzero(layer.weight.any(0), as_tuple=True)
+                inputs = _inputs(probed, name, samples, read)
+                for unit in range(len(layer.weight)):
+                    probe = _UnitProbe(probed, layer, unit, samples, outputs, metric)
+                    (columns,) = torch.nonzero(layer.weight[unit, read], as_tuple=True)
                     for part in columns.split(probe.n_at_once) if len(columns) else ():
-                        lost = (inputs[name][:, part] * layer.weight[unit, part]).t()
+                        weights = read[part]
+                        lost = (inputs[:, part] * layer.weight[unit, weights]).t()
                         error, shift = probe.minimise(lost)
-                        measured[name].error[unit, part] = error
-                        measured[name].shift[unit, part] = shift
+                        statistic.error[unit, weights] = error
+                        statistic.shift[unit, weights] = shift
                         bar.update(len(part))
         return measured
+
+
+def _blocks(n_samples: int, repeated: int = 1) -> Iterator[slice]:
+    """Slices of the samples, so that few rows run through the network at a time."""
+    size = max(1, _MAX_ROWS // repeated)
+    for start in range(0, n_samples, size):
+        yield slice(start, start + size)
+
+
+def _inputs(module: nn.Module, name: str, samples: Samples, columns: Tensor) -> Tensor:
+    """Some columns of a layer's inputs for all samples."""
+    parts = []
+    with Recorder(module, {name: layer_of(module, name)}) as record:
+        for rows in _blocks(len(samples)):
+            record.clear()
+            record.forward(module, samples.X[rows])
+            parts.append(record.inputs[name][:, columns])
+    return torch.cat(parts)
 
 
 class _UnitProbe:
@@ -80,7 +106,7 @@ class _UnitProbe:
     def __init__(
         self,
         module: nn.Module,
-        layer: nn.Linear,
+        layer: PrunableLayer,
         unit: int,
         samples: Samples,
         outputs: Tensor,
@@ -88,14 +114,13 @@ class _UnitProbe:
     ):
         self.module, self.layer, self.unit = module, layer, unit
         self.samples, self.outputs, self.metric = samples, outputs, metric
-        weights = (
-            torch.ones(len(samples)) if samples.sample_weight is None else samples.sample_weight
-        )
+        weights = samples.sample_weight
+        weights = torch.ones_like(outputs[:, 0]) if weights is None else weights
         self.weights = (weights.double() / weights.double().sum()).to(outputs.device)
 
-    def changes(self, change: Tensor) -> Tensor:
-        """Changes of the outputs for changes of the pre-activation of shape (n, n_samples)."""
-        n, n_samples = change.shape
+    def _changes(self, change: Tensor, rows: slice) -> Tensor:
+        """Changes of the outputs for changes of the pre-activation of shape (n, n_rows)."""
+        n, n_rows = change.shape
         direction = torch.zeros_like(self.layer.weight[:, 0])
         direction[self.unit] = 1.0
 
@@ -104,18 +129,31 @@ class _UnitProbe:
 
         handle = self.layer.register_forward_hook(add, prepend=True)
         try:
-            X = self.samples.X
+            X = self.samples.X[rows]
             outputs = self.module(X.repeat(n, *[1] * (X.ndim - 1)))
         finally:
             handle.remove()
-        return output_tensor(outputs, n * n_samples).reshape(n, n_samples, -1) - self.outputs
+        return output_tensor(outputs, n * n_rows).reshape(n, n_rows, -1) - self.outputs[rows]
 
-    def product(self, left: Tensor, right: Tensor) -> Tensor:
-        """``E[leftᵀ M right]`` for each change, in float64."""
-        n = len(left)
-        outputs = self.outputs.repeat(n, 1)
+    def _product(self, left: Tensor, right: Tensor, rows: slice) -> Tensor:
+        """The part of some samples in ``E[leftᵀ M right]`` for each change, in float64."""
+        outputs = self.outputs[rows].repeat(len(left), 1)
         right = self.metric.multiply(outputs, right.reshape(outputs.shape)).reshape(left.shape)
-        return (left.double() * right.double()).sum(2) @ self.weights
+        return (left.double() * right.double()).sum(2) @ self.weights[rows]
+
+    def error_and_derivatives(self, shift: Tensor, lost: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The error at a shift of each removal, half its slope and half its curvature."""
+        total = shift.new_zeros((3, len(shift)), dtype=torch.float64)
+        for rows in _blocks(lost.shape[1], repeated=len(lost)):
+
+            def moved(shift: Tensor, rows: slice = rows) -> Tensor:
+                return self._changes(shift[:, None] - lost[:, rows], rows)
+
+            change, slope = private.jvp(moved, (shift,), (torch.ones_like(shift),))[:2]
+            total[0] += self._product(change, change, rows)
+            total[1] += self._product(slope, change, rows)
+            total[2] += self._product(slope, slope, rows)
+        return total[0], total[1], total[2]
 
     def minimise(self, lost: Tensor) -> tuple[Tensor, Tensor]:
         """Minimise the error over the shift, for each of several removals.
@@ -133,22 +171,15 @@ class _UnitProbe:
             The smallest error found, and its shift.
         """
         shift = torch.zeros_like(lost[:, 0])
-        one = torch.ones_like(shift)
-
-        def moved(shift: Tensor) -> Tensor:
-            return self.changes(shift[:, None] - lost)
-
         best, best_shift, step = shift, shift, torch.zeros_like(shift)
         for iteration in range(_ITERATIONS):
-            change, slope = private.jvp(moved, (shift,), (one,))[:2]
-            error = self.product(change, change)
+            error, slope, curvature = self.error_and_derivatives(shift, lost)
             if iteration == 0:
                 best = error
             better = error <= best
             best = torch.where(better, error, best)
             best_shift = torch.where(better, shift, best_shift)
-            curvature = self.product(slope, slope)
-            newton = -self.product(slope, change) / curvature.clamp_min(1e-300)
+            newton = -slope / curvature.clamp_min(1e-300)
             newton = torch.where(curvature > 0, newton, 0.0).to(shift.dtype)
             step = torch.where(better, newton, 0.5 * step)
             shift = best_shift + step

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -191,6 +192,26 @@ class Granularity(ABC, Generic[CriterionT, CompensationT]):
 
 
 AnyGranularity: TypeAlias = Granularity[Any, Any]
+
+
+@contextmanager
+def solvable(where: str) -> Iterator[None]:
+    """Name the layer if a matrix cannot be inverted or factored.
+
+    Parameters
+    ----------
+    where : str
+        Such as ``"layer '0'"``.
+    """
+    try:
+        yield
+    # public, but torch's types do not export it
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        raise ValueError(
+            f"The matrices of {where} are singular. Increase the damping or ridge of the method or "
+            f"compensation with method_params or compensation_params, or pass more samples in X, "
+            f"or scale its columns. torch says: {error}"
+        ) from error
 
 
 @torch.no_grad()

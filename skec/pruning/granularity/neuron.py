@@ -30,7 +30,7 @@ from ...networks import (
     prunable_layers,
     units_of,
 )
-from ._base import Granularity, Scoring, State, write
+from ._base import Granularity, Scoring, State, solvable, write
 
 
 class NeuronGranularity(Granularity[UnitCriterion, UnitCompensation]):
@@ -114,12 +114,11 @@ class NeuronGranularity(Granularity[UnitCriterion, UnitCompensation]):
         if n_probes is not None:
             spreads = [statistics[InputProbeError] for statistics in measured.values()]
             probe_error = relative_probe_error(spreads, n_probes)
-        scores = {
-            name: self.criterion.score(
-                units_of(state.module, layer, state.kept[name]), measured[name], generator
-            )
-            for name, layer in hidden.items()
-        }
+        scores = {}
+        for name, layer in hidden.items():
+            units = units_of(state.module, layer, state.kept[name])
+            with solvable(f"layer {name!r}"):
+                scores[name] = self.criterion.score(units, measured[name], generator)
         return Scoring(scores, measured, probe_error)
 
     def remove(self, state, scoring, kept, calibration, *, donated=False):
@@ -135,7 +134,8 @@ class NeuronGranularity(Granularity[UnitCriterion, UnitCompensation]):
                 one = {name: layer}
                 statistics = self._collect(state, module, one, requires, calibration)[name]
             units = units_of(state.module, layer, state.kept[name])
-            weight, bias = self.compensation.restore(units, removed, statistics)
+            with solvable(f"layer {name!r}"):
+                weight, bias = self.compensation.restore(units, removed, statistics)
             columns = units.columns(kept[name])
             write(module, layer.next_name, weight.masked_fill(~columns, 0.0), bias)
         for name in hidden:

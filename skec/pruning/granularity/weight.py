@@ -21,7 +21,7 @@ from ...networks import (
     prunable_layers,
 )
 from ...utils import Registry
-from ._base import Granularity, Scoring, State, write
+from ._base import Granularity, Scoring, State, solvable, write
 
 
 class WeightGranularity(Granularity[Criterion, Compensation]):
@@ -73,10 +73,10 @@ class WeightGranularity(Granularity[Criterion, Compensation]):
         if n_probes is not None:
             spreads = [statistics[ProbeError] for statistics in measured.values()]
             probe_error = relative_probe_error(spreads, n_probes)
-        scores = {
-            name: self.criterion.score(state.weight(name), measured[name], generator)
-            for name in state.kept
-        }
+        scores = {}
+        for name in state.kept:
+            with solvable(f"layer {name!r}"):
+                scores[name] = self.criterion.score(state.weight(name), measured[name], generator)
         return Scoring(scores, measured, probe_error)
 
     def remove(self, state, scoring, kept, calibration, *, donated=False):
@@ -85,11 +85,13 @@ class WeightGranularity(Granularity[Criterion, Compensation]):
             layer = layer_of(module, name)
             removed = state.kept[name] & ~kept[name]
             bias = None if layer.bias is None else layer.bias.detach().double()
-            weight, bias = self.compensation.apply(
-                state.weight(name), bias, removed, scoring.statistics[name]
-            )
+            with solvable(f"layer {name!r}"):
+                weight, bias = self.compensation.apply(
+                    state.weight(name), bias, removed, scoring.statistics[name]
+                )
             write(module, name, weight.masked_fill(~kept[name], 0.0), bias)
-        effort = self.compensation.adjust(module, kept, scoring.statistics, calibration)
+        with solvable("the network"):
+            effort = self.compensation.adjust(module, kept, scoring.statistics, calibration)
         return State(module, kept, effort)
 
     def masks(self, state):
