@@ -192,7 +192,10 @@ class _Pass:
 
     def _batches(self, record: Recorder, weights: Tensor | None) -> list[LayerBatch]:
         record.check_complete()
-        return [LayerBatch(record.inputs[name], weights=weights) for name in self.layers]
+        return [
+            LayerBatch(record.inputs[name], weights=weights, kept=self.total[name].kept)
+            for name in self.layers
+        ]
 
     def _add_loss_gradients(
         self, returned: Any, y: Tensor | None, weights: Tensor | None, batches: list[LayerBatch]

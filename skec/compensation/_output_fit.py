@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +11,40 @@ from torch.func import functional_call, vjp
 
 from ..calibration import Calibration
 from ..calibration.statistics import LayerStatistics, RowMoments
-from ..networks import layer_of, output_tensor
-from ..utils import private
+from ..networks import activation_bytes, layer_of, output_tensor
+from ..utils import Samples, private
 from .weights import factor_kept
 
-_BATCH_SIZE = 4096  # can be large: the pullbacks hold the activations of all samples anyway
+_BATCH_SIZE = 4096  # at most, unless the calibration has larger batches
+_BYTES = 2**27  # for what is held of all samples: activations for the pullbacks, and targets
 
+_Pullback = Callable[[Tensor], tuple[dict[str, Tensor]]]
 # Rows, columns, kept places and Cholesky factors of some units.
 _Factors = tuple[Tensor, Tensor, Tensor, Tensor]
 # Ridge, damped diagonal and factors of a layer; None if the factors do not fit into memory.
 _LayerPart = tuple[Tensor, Tensor, list[_Factors] | None]
+
+
+@dataclass
+class _Batch:
+    """A batch of samples.
+
+    Attributes
+    ----------
+    X : tensor of shape (n_samples, ...)
+    weights : tensor of shape (n_samples,) or None
+    holds : bool
+        Whether the pullback is held between two products.
+    held_target : tensor of shape (n_samples, n_outputs) or None
+        The outputs of the dense network, if they are held.
+    pullback : callable or None
+    """
+
+    X: Tensor
+    weights: Tensor | None
+    holds: bool
+    held_target: Tensor | None = None
+    pullback: _Pullback | None = None
 
 
 class OutputFit:
@@ -40,26 +65,51 @@ class OutputFit:
                 self.parameters[_join(name, "bias")] = layer.bias.detach()
         self.masks = [_kept_with_bias(module, name, mask) for name, mask in kept.items()]
         self.mask = torch.cat([mask.reshape(-1) for mask in self.masks]).double()
-        samples = calibration.known_samples()
-        batches = samples.batches(max(calibration.batch_size, _BATCH_SIZE))
-        self.batches = [
-            (X, output_tensor(calibration.dense(X.clone()), len(X)), w) for X, _, w in batches
-        ]
+        self.dense, samples = calibration.dense, calibration.known_samples()
         weights = samples.sample_weight
         self.total = float(len(samples) if weights is None else weights.sum())
-        self.pullbacks: list[Callable[[Tensor], tuple[dict[str, Tensor]]]] = []
+        self.batches = self._batches_of(samples, calibration.batch_size)
+
+    def _batches_of(self, samples: Samples, batch_size: int) -> list[_Batch]:
+        """Batches of limited memory, the first of which hold what others compute again."""
+        few = samples.X[:16]
+        output = output_tensor(self.dense(few.clone()), len(few))
+        of_outputs = output.nbytes // len(few)
+        of_activations = 2 * activation_bytes(self.dense, few) // len(few) + 1
+        size = max(batch_size, min(_BATCH_SIZE, _BYTES // 2 // of_activations))
+        batches: list[_Batch] = []
+        for i, (X, _, weights) in enumerate(samples.batches(size)):
+            n_before, n_after = i * size, i * size + len(X)
+            batch = _Batch(X, weights, holds=i == 0 or n_after * of_activations <= _BYTES)
+            if n_before * of_outputs <= _BYTES:
+                batch.held_target = self._target(batch)
+            batches.append(batch)
+        return batches
+
+    def _target(self, batch: _Batch) -> Tensor:
+        """The outputs of the dense network."""
+        if batch.held_target is not None:
+            return batch.held_target
+        return output_tensor(self.dense(batch.X.clone()), len(batch.X))
 
     def outputs(self, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
         """The outputs of the network with other parameters."""
         return output_tensor(functional_call(self.module, parameters, (X.clone(),)), len(X))
 
+    def _linearized(self, X: Tensor) -> tuple[Tensor, _Pullback]:
+        """The outputs at the present parameters, and the product with their Jacobian's transpose.
+
+        The latter holds the activations of all layers.
+        """
+        return vjp(lambda p: self.outputs(p, X), self.parameters)[:2]
+
     def error_and_gradient(self) -> tuple[float, Tensor]:
         """The error at the present parameters, and its gradient."""
-        error, gradient, self.pullbacks = 0.0, torch.zeros_like(self.mask), []
-        for X, target, weights in self.batches:
-            outputs, pullback = vjp(lambda p, X=X: self.outputs(p, X), self.parameters)[:2]
-            self.pullbacks.append(pullback)
-            squared, change = self._squared_error(outputs, target, weights)
+        error, gradient = 0.0, torch.zeros_like(self.mask)
+        for batch in self.batches:
+            outputs, pullback = self._linearized(batch.X)
+            batch.pullback = pullback if batch.holds else None
+            squared, change = self._squared_error(outputs, self._target(batch), batch.weights)
             error += squared
             gradient += self._flat(pullback(change)[0])
         return error / (2 * self.total), gradient / self.total
@@ -67,19 +117,22 @@ class OutputFit:
     def product(self, direction: Tensor) -> Tensor:
         """``E[Jᵀ M J] v``, with ``J`` the Jacobian at the last call of ``error_and_gradient``."""
         tangent, total = self._by_name(direction), torch.zeros_like(self.mask)
-        for (X, target, weights), pullback in zip(self.batches, self.pullbacks, strict=True):
-            change = private.jvp(lambda p, X=X: self.outputs(p, X), (self.parameters,), (tangent,))[
-                1
-            ]
-            total += self._flat(pullback(self._times_metric(target, change, weights))[0])
+        for batch in self.batches:
+            pullback = batch.pullback or self._linearized(batch.X)[1]
+            change = private.jvp(
+                lambda p, X=batch.X: self.outputs(p, X), (self.parameters,), (tangent,)
+            )[1]
+            change = self._times_metric(self._target(batch), change, batch.weights)
+            total += self._flat(pullback(change)[0])
         return total / self.total
 
     def error(self, direction: Tensor) -> float:
         """The error after a step from the present parameters."""
         tangent, error = self._by_name(direction), 0.0
         moved = {name: value + tangent[name] for name, value in self.parameters.items()}
-        for X, target, weights in self.batches:
-            error += self._squared_error(self.outputs(moved, X), target, weights)[0]
+        for batch in self.batches:
+            outputs = self.outputs(moved, batch.X)
+            error += self._squared_error(outputs, self._target(batch), batch.weights)[0]
         return error / (2 * self.total)
 
     def move(self, direction: Tensor) -> None:

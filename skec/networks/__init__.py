@@ -33,7 +33,7 @@ from .patches import (
     patches_bytes,
     weight_gradients,
 )
-from .recorder import Recorder
+from .recorder import Recorder, activation_bytes
 from .support import Support
 from .units import Normalization, Units, units_of
 
@@ -53,6 +53,7 @@ __all__ = [
     "Recorder",
     "Support",
     "Units",
+    "activation_bytes",
     "alive_units",
     "blocks_of_patches",
     "chain_of_layers",

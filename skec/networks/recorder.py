@@ -119,6 +119,29 @@ class Recorder:
         return outputs
 
 
+def activation_bytes(module: nn.Module, X: Tensor) -> int:
+    """Approximate bytes of all activations in a forward pass: the outputs of all modules.
+
+    Examples
+    --------
+    >>> import torch
+    >>> activation_bytes(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.zeros(4, 2))
+    96
+    """
+    total = 0
+
+    def add(part: nn.Module, arguments: Any, output: Any) -> None:
+        nonlocal total
+        if isinstance(output, Tensor) and not list(part.children()):
+            total += output.nbytes
+
+    with ExitStack() as hooks:
+        for part in module.modules():
+            hooks.callback(part.register_forward_hook(add).remove)
+        module(X.clone())
+    return total
+
+
 # Dimensions of the inputs: their number and their names after n_samples.
 _SHAPES = {
     nn.Linear: (2, "n_in"),

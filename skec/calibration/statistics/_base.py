@@ -83,6 +83,8 @@ class LayerBatch:
     dense_pre_activations : tensor of shape (n_samples, n_out) or None
         The layer's pre-activations in the dense network. For a convolution
         (n_samples, n_out, ...).
+    kept : bool tensor of shape (n_out, n_in) or None
+        The weights kept by earlier pruning steps; None means all.
     """
 
     inputs: Tensor
@@ -91,6 +93,7 @@ class LayerBatch:
     loss_gradient: Tensor | None = None
     input_sensitivities: Tensor | None = None
     dense_pre_activations: Tensor | None = None
+    kept: Tensor | None = None
 
     @property
     def total_weight(self) -> float:
