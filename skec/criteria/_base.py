@@ -34,6 +34,10 @@ class Criterion(Registered, registry=CRITERIA):
         The metric used with ``output_metric="auto"``; None selects it by the loss.
     n_steps : int
         The number of pruning steps used with ``n_steps="auto"``.
+    sums : bool
+        Whether a score is computed from sums over samples, which rounding makes differ between
+        equal weights. Scores of a layer that differ by rounding only are then made equal, so that
+        the position decides and not chance.
     """
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
@@ -41,6 +45,7 @@ class Criterion(Registered, registry=CRITERIA):
     scores_are_errors: ClassVar[bool] = False
     output_metric: ClassVar[str | None] = None
     n_steps: ClassVar[int] = 1
+    sums: ClassVar[bool] = False
 
     @abstractmethod
     def score(

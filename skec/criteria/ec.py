@@ -25,6 +25,7 @@ class EliminationCompensation(Criterion):
     name = "ec"
     n_steps = 5
     requires = (SensitivityMoments,)
+    sums = True
     compensation = "bias"
     scores_are_errors = True
 

@@ -22,6 +22,7 @@ class ExactEliminationCompensation(Criterion):
 
     name = "ec_exact"
     requires = (ExactElimination,)
+    sums = True
     compensation = "bias_exact"
     scores_are_errors = True
 

@@ -21,6 +21,7 @@ class GradientMagnitude(Criterion):
     name = "gradient"
     n_steps = 5
     requires = (LossGradient,)
+    sums = True
 
     def score(self, weight, statistics, generator) -> Tensor:
         return statistics[LossGradient].mean.abs()

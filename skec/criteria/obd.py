@@ -23,6 +23,7 @@ class OptimalBrainDamage(Criterion):
     name = "obd"
     n_steps = 5
     requires = (SensitivityMoments,)
+    sums = True
     scores_are_errors = True
 
     def score(self, weight, statistics, generator) -> Tensor:

@@ -38,6 +38,7 @@ class Surgeon(Criterion):
     name = "surgeon"
     n_steps = 15
     requires = (RowMoments,)
+    sums = True
     compensation = "network"
     scores_are_errors = True
     output_metric = "identity"
@@ -56,5 +57,8 @@ class Surgeon(Criterion):
             inverse = torch.cholesky_inverse(torch.linalg.cholesky(block.damped(self.damping)))
             rows, place = block.rows[:, None], block.used & (block.columns < weight.shape[1])
             errors = padded[rows, block.columns].square() / inverse.diagonal(dim1=-2, dim2=-1)
+            diagonal = block.moments.diagonal(dim1=-2, dim2=-1)
+            dead = ~diagonal.any(1)  # units that do not affect the outputs
+            errors[dead] = 0.0
             scores[rows.expand_as(place)[place], block.columns[place]] = errors[place]
         return scores

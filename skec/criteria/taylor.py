@@ -21,6 +21,7 @@ class Taylor(Criterion):
     name = "taylor"
     n_steps = 5
     requires = (LossGradient,)
+    sums = True
 
     def score(self, weight, statistics, generator) -> Tensor:
         return (weight * statistics[LossGradient].mean).abs()

@@ -20,6 +20,7 @@ class WeightTimesInput(Criterion):
 
     name = "wanda"
     requires = (InputPower,)
+    sums = True
 
     def score(self, weight, statistics, generator) -> Tensor:
         return weight.abs() * statistics[InputPower].mean.sqrt()

@@ -6,13 +6,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..compensation import Effort
+from ..networks import layer_of
+from ..utils import equal_up_to_rounding
 from .granularity import Scoring, State
 from .request import Request
 
@@ -84,6 +86,8 @@ def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
         with _timed(seconds, "score"):
             scoring = kind.score(state, calibration, request.generator)
             _check_scores(scoring.scores, state.kept)
+            if kind.criterion.sums:
+                scoring = replace(scoring, scores=_settled(scoring.scores, state))
         first = scoring if first is None else first
         with _timed(seconds, "allocate"):
             kept = _allocate(request, scoring, state, step)
@@ -106,6 +110,14 @@ def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
         seconds,
     )
     return Run(state, first, errors, stats)
+
+
+def _settled(scores: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
+    """Scores without differences that come from rounding."""
+    return {
+        name: equal_up_to_rounding(score, layer_of(state.module, name).weight.dtype)
+        for name, score in scores.items()
+    }
 
 
 def _allocate(request: Request, scoring: Scoring, state: State, step: int) -> dict[str, Tensor]:

@@ -4,6 +4,12 @@ from . import least_squares, private
 from .lamp import lamp_scores
 from .modes import plain_tensors
 from .registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
+from .rounding import (
+    equal_up_to_rounding,
+    exact_where_constant,
+    precision,
+    without_rounding,
+)
 from .samples import Samples
 from .sentinels import NOT_GIVEN, NotGiven, given
 from .validation import check_choice, check_count, check_number, check_probes, check_ratio
@@ -21,9 +27,13 @@ __all__ = [
     "check_number",
     "check_probes",
     "check_ratio",
+    "equal_up_to_rounding",
+    "exact_where_constant",
     "given",
     "lamp_scores",
     "least_squares",
     "plain_tensors",
+    "precision",
     "private",
+    "without_rounding",
 ]

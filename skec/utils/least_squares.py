@@ -7,6 +7,9 @@ import torch
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
+from .rounding import precision
+
+_TIE = 1e-6  # relative difference of costs that counts as none; the damping amplifies rounding
 _BLOCK = 64  # number of eliminations between two updates of the matrices
 
 
@@ -41,6 +44,7 @@ def eliminate(
     damping: float,
     metric: Tensor,
     block: int = 1,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Increase of the squared error by the removal of each unit, in a backward elimination.
 
@@ -58,6 +62,9 @@ def eliminate(
         ``G``: the error of a change ``δz`` of the targets is ``δzᵀ G δz``.
     block : int, default=1
         Number of consecutive columns that belong to each unit.
+    dtype : torch.dtype, default=torch.float32
+        Of the activations. Among units whose increases differ by rounding only, the first is
+        removed, and an increase is zero if rounding of the targets explains it.
 
     Returns
     -------
@@ -69,12 +76,15 @@ def eliminate(
     inverse = torch.cholesky_inverse(_factor(covariance))
     theta = inverse @ cross
     units = torch.arange(len(covariance) // block, device=covariance.device)
+    explained = float(((theta @ metric) * cross).sum())  # of the targets' variance
+    rounding = 4.0 * precision(dtype)
+    negligible = max(explained, 0.0) * rounding**2
     remaining = _Remaining(units, inverse, theta @ metric @ theta.t(), block)
     sequence: list[int] = []
     costs: list[float] = []
     while len(remaining.units):
         for _ in range(min(_BLOCK, len(remaining.units))):
-            unit, cost = remaining.eliminate()
+            unit, cost = remaining.eliminate(negligible)
             sequence.append(unit)
             costs.append(cost)
         remaining = remaining.updated()
@@ -112,10 +122,15 @@ class _Remaining:
         solved = torch.cholesky_solve(self.M_diagonal, torch.linalg.cholesky(self.P_diagonal))
         return solved.diagonal(dim1=1, dim2=2).sum(1)
 
-    def eliminate(self) -> tuple[int, float]:
-        """Remove the unit with the smallest cost; returns the unit and its cost."""
-        cost, j = self._costs().masked_fill(self.removed, torch.inf).min(0)
-        j, block = int(j), self.block
+    def eliminate(self, negligible: float) -> tuple[int, float]:
+        """Remove the first unit with the smallest cost; returns the unit and its cost.
+
+        A cost of at most ``negligible`` counts as zero.
+        """
+        costs = self._costs().masked_fill(self.removed, torch.inf)
+        bound = (costs.min() * (1.0 + _TIE)).clamp_min(negligible)
+        j, block = int((costs <= bound).byte().argmax()), self.block
+        cost = float(costs[j])
         own, past = slice(j * block, (j + 1) * block), slice(0, self.n_removed * block)
         C, V, CS = self.C[:, past], self.V[:, past], self.CS[:, past]
         factor = torch.linalg.cholesky(self.P_diagonal[j])
@@ -132,7 +147,7 @@ class _Remaining:
         self.P_diagonal[j] = torch.eye(block).to(c)  # keeps the block invertible
         self.removed[j] = True
         self.n_removed += 1
-        return int(self.units[j]), max(float(cost), 0.0)
+        return int(self.units[j]), cost if cost > negligible else 0.0
 
     def updated(self) -> _Remaining:
         """The units that remain now, with updated matrices."""

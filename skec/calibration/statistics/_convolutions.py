@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...networks import blocks_of_patches, patches_bytes, weight_gradients
+from ...utils import exact_where_constant
 from ._base import LayerBatch, Need
 from ._sums import Average, WeightMoments
 
@@ -90,7 +91,8 @@ class _Sums:
     """
 
     def __init__(self, patches: Tensor, n_out: int):
-        self.centre = patches.mean((0, 3))
+        at_positions = patches.movedim(3, 1).flatten(0, 1)
+        self.centre = exact_where_constant(patches.mean((0, 3)), at_positions)
         self.total = patches.new_zeros(n_out, dtype=torch.float64)
         self.first, self.second = self.total.new_zeros((2, n_out, patches.shape[2]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...networks import PrunableLayer, Recorder, copy_network, layer_of, output_tensor
-from ...utils import Samples, private
+from ...utils import Samples, private, without_rounding
 from ..metric import OutputMetric
 from ._base import NetworkStatistic
 
@@ -25,7 +26,7 @@ class ExactElimination(NetworkStatistic):
     Attributes
     ----------
     error : float64 tensor of shape (n_out, n_in)
-        The minimum.
+        The minimum. Zero if rounding of the outputs explains it.
     shift : float64 tensor of shape (n_out, n_in)
         The minimiser ``Δb``.
     """
@@ -118,6 +119,11 @@ class _UnitProbe:
         weights = torch.ones_like(outputs[:, 0]) if weights is None else weights
         self.weights = (weights.double() / weights.double().sum()).to(outputs.device)
 
+    @cached_property
+    def power(self) -> float:
+        """``E[yᵀ M y]`` of the outputs: the squared error of a change of 100 %."""
+        return float(self._product(self.outputs[None], self.outputs[None], slice(None)))
+
     def _changes(self, change: Tensor, rows: slice) -> Tensor:
         """Changes of the outputs for changes of the pre-activation of shape (n, n_rows)."""
         n, n_rows = change.shape
@@ -183,4 +189,5 @@ class _UnitProbe:
             newton = torch.where(curvature > 0, newton, 0.0).to(shift.dtype)
             step = torch.where(better, newton, 0.5 * step)
             shift = best_shift + step
+        best = without_rounding(best, torch.full_like(best, self.power), self.outputs.dtype)
         return best, best_shift.double()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...utils import exact_where_constant
 from ._base import LayerBatch, Need
 from ._convolutions import SharedWeightMoments
 from ._sums import WeightMoments
@@ -70,7 +71,8 @@ class _Block:
     Attributes
     ----------
     centre : tensor of shape (n_in,)
-        The mean of the first batch's inputs, weighted by the summed sensitivities.
+        The mean of the first batch's inputs, weighted by the summed sensitivities. Exact for a
+        constant input.
     total : float64 tensor of shape (n_out,)
         Sum of the sensitivities.
     sums : float64 tensor of shape (2, n_out, n_in)
@@ -81,7 +83,8 @@ class _Block:
         n_in, n_out = inputs.shape[1], sensitivities.shape[1]
         weights = sensitivities.sum(1)
         total = weights.sum()
-        self.centre = weights @ inputs / total if total > 0 else torch.zeros_like(inputs[0])
+        mean = weights @ inputs / total if total > 0 else inputs.mean(0)
+        self.centre = exact_where_constant(mean, inputs)
         self.total = sensitivities.new_zeros(n_out, dtype=torch.float64)
         self.sums = sensitivities.new_zeros((2, n_out, n_in), dtype=torch.float64)
         self.n_batches = 0

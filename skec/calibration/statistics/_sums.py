@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...networks import PrunableLayer
+from ...utils import without_rounding
 from ._base import LayerBatch, Statistic
 
 
@@ -103,6 +104,7 @@ class WeightMoments(Statistic):
 
     def __init__(self, layer: PrunableLayer):
         self.total_weight = 0.0
+        self._dtype = layer.weight.dtype
         self._merged: tuple[Tensor, Tensor, Tensor] | None = None
 
     @abstractmethod
@@ -146,8 +148,12 @@ class WeightMoments(Statistic):
 
     @property
     def scatter(self) -> Tensor:
-        """``V`` times the total weight, float64 of shape (n_out, n_in)."""
-        return self.moments[2]
+        """``V`` times the total weight, float64 of shape (n_out, n_in).
+
+        Zero where an input is constant up to rounding.
+        """
+        total, mean, scatter = self.moments
+        return without_rounding(scatter, total[:, None] * mean.square(), self._dtype)
 
 
 class UnitMoments(Statistic):
@@ -161,14 +167,21 @@ class UnitMoments(Statistic):
         ``S`` times the total weight.
     mean : float64 tensor of shape (n_units,)
         ``m``; zero for a unit without sensitivity.
-    scatter : float64 tensor of shape (n_units,)
-        ``V`` times the total weight.
     """
 
     def __init__(self, layer: PrunableLayer, n_units: int):
         self.total_weight = 0.0
+        self._dtype = layer.weight.dtype
         zeros = layer.weight.detach().new_zeros(n_units, dtype=torch.float64)
-        self.sensitivity, self.mean, self.scatter = zeros, zeros.clone(), zeros.clone()
+        self.sensitivity, self.mean, self._scatter = zeros, zeros.clone(), zeros.clone()
+
+    @property
+    def scatter(self) -> Tensor:
+        """``V`` times the total weight, float64 of shape (n_units,).
+
+        Zero where a unit is constant up to rounding.
+        """
+        return without_rounding(self._scatter, self.sensitivity * self.mean.square(), self._dtype)
 
     @property
     @abstractmethod
@@ -176,11 +189,11 @@ class UnitMoments(Statistic):
         """The constant that replaces each column, float64 of shape (n_in,)."""
 
     def _add(self, total: Tensor, mean: Tensor, scatter: Tensor) -> None:
-        moments = self.sensitivity, self.mean, self.scatter
+        moments = self.sensitivity, self.mean, self._scatter
         self.sensitivity = merge_moments(*moments, total, mean, scatter)
 
     def merge(self, other: UnitMoments) -> None:
-        self._add(other.sensitivity, other.mean, other.scatter)
+        self._add(other.sensitivity, other.mean, other._scatter)
         self.total_weight += other.total_weight
 
 
@@ -191,6 +204,8 @@ class LeastSquares(Statistic):
     ----------
     total_weight : float
         Sum of the sample weights.
+    dtype : torch.dtype
+        Of the activations.
     input_mean : float64 tensor of shape (n_in,)
     target_mean : float64 tensor of shape (n_out,)
     input_scatter : float64 tensor of shape (n_in, n_in)
@@ -203,6 +218,7 @@ class LeastSquares(Statistic):
         weight = layer.weight.detach().flatten(1)
         n_out, n_in = weight.shape
         self.total_weight = 0.0
+        self.dtype = weight.dtype
         self.input_mean, self.target_mean, self.input_scatter, self.target_scatter = (
             weight.new_zeros(shape, dtype=torch.float64)
             for shape in ((n_in,), (n_out,), (n_in, n_in), (n_in, n_out))

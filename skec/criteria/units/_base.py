@@ -26,7 +26,7 @@ class UnitCriterion(Registered, registry=UNIT_CRITERIA):
 
     Attributes
     ----------
-    name, compensation, scores_are_errors, output_metric, n_steps
+    name, compensation, scores_are_errors, output_metric, n_steps, sums
         As in :class:`skec.criteria.Criterion`.
     requires : tuple of Statistic classes
         The statistics that ``score`` reads, of the next layer: the one that reads the units.
@@ -37,6 +37,7 @@ class UnitCriterion(Registered, registry=UNIT_CRITERIA):
     scores_are_errors: ClassVar[bool] = False
     output_metric: ClassVar[str | None] = None
     n_steps: ClassVar[int] = 1
+    sums: ClassVar[bool] = False
 
     @abstractmethod
     def score(

@@ -25,6 +25,7 @@ class UnitEliminationCompensation(UnitCriterion):
     name = "ec"
     n_steps = 5
     requires = (InputMoments,)
+    sums = True
     compensation = "bias"
     scores_are_errors = True
 

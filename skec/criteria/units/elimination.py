@@ -54,6 +54,6 @@ class Elimination(UnitCriterion):
         metric, block = sensitivity.mean, units.block
         scores = torch.zeros_like(units.kept, dtype=torch.float64)
         scores[units.kept] = least_squares.eliminate(
-            covariance, cross, weight, self.damping, metric, block
+            covariance, cross, weight, self.damping, metric, block, fit.dtype
         )
         return scores

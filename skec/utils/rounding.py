@@ -1,0 +1,110 @@
+"""What differs from zero, or from another number, by rounding only."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_INPUTS = 2.0  # relative rounding error of an activation, in units of the machine precision
+_SUMS = 16.0  # relative rounding error of a sum over samples, in these units
+_INVERSES = 2.0**-36  # least relative rounding error of a score: inverses of matrices amplify it
+_WIDEST = 4.0  # spread of numbers that count as equal, in rounding errors of sums
+
+
+def precision(dtype: torch.dtype) -> float:
+    """The machine precision of a dtype; that of float32 for shorter ones, whose sums are longer.
+
+    Examples
+    --------
+    >>> precision(torch.float64) == 2.0**-52, precision(torch.bfloat16) == 2.0**-23
+    (True, True)
+    """
+    return min(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+
+
+def exact_where_constant(mean: Tensor, values: Tensor) -> Tensor:
+    """A mean of each column, replaced by the value itself where a column is constant.
+
+    The mean of equal numbers differs from them by rounding. With it as the centre, a constant
+    column has a variance that is not zero.
+
+    Parameters
+    ----------
+    mean : tensor of shape (...)
+    values : tensor of shape (n_samples, ...)
+
+    Examples
+    --------
+    >>> exact_where_constant(torch.tensor([0.1, 0.5]), torch.tensor([[0.2, 0.0], [0.2, 1.0]]))
+    tensor([0.2000, 0.5000])
+    """
+    constant = (values == values[:1]).all(0)
+    return torch.where(constant, values[0].to(mean.dtype), mean)
+
+
+def without_rounding(scatter: Tensor, power: Tensor, dtype: torch.dtype) -> Tensor:
+    """A sum of squared deviations, set to zero where rounding of the numbers explains it.
+
+    Parameters
+    ----------
+    scatter : float64 tensor
+        ``Σ s (a − m)²``.
+    power : float64 tensor in the shape of ``scatter``
+        ``Σ s m²``.
+    dtype : torch.dtype
+        Of the numbers ``a``. If they differ from ``m`` by their rounding errors only, the scatter
+        is at most the squared relative error times the power.
+
+    Examples
+    --------
+    >>> scatter, power = torch.tensor([1e-15, 1e-9]), torch.tensor([1.0, 1.0])
+    >>> without_rounding(scatter, power, torch.float32)
+    tensor([0.0000e+00, 1.0000e-09])
+    """
+    bound = (_INPUTS * precision(dtype)) ** 2
+    return scatter.masked_fill(scatter <= bound * power, 0.0)
+
+
+def equal_up_to_rounding(scores: Tensor, dtype: torch.dtype) -> Tensor:
+    """Make scores equal that differ by the rounding errors of sums only.
+
+    Neighbours in the sorted order belong together if they differ by less than the rounding error.
+    A chain of them gets its lowest score, unless it is so long that its ends differ by more. Of
+    many scores, more than the inverse of the rounding error, nearly all are neighbours by chance;
+    they are returned unchanged.
+
+    Parameters
+    ----------
+    scores : float64 tensor
+        Not negative.
+    dtype : torch.dtype
+        In which the sums were computed.
+
+    Returns
+    -------
+    float64 tensor in the shape of ``scores``
+
+    Examples
+    --------
+    >>> scores = torch.tensor([2.0, 1.0 + 1e-7, 1.0, 3.0], dtype=torch.float64)
+    >>> equal_up_to_rounding(scores, torch.float32)
+    tensor([2., 1., 1., 3.], dtype=torch.float64)
+    """
+    tolerance = max(_SUMS * precision(dtype), _INVERSES)
+    if scores.numel() * tolerance > 1.0:
+        return scores
+    values = scores.detach().cpu().numpy().ravel()  # numpy sorts much faster than torch
+    order = values.argsort()
+    ordered = values[order]
+    apart = np.ones(len(values), dtype=bool)
+    np.greater(np.diff(ordered), tolerance * ordered[1:], out=apart[1:])
+    if apart.all():
+        return scores
+    (first,) = np.nonzero(apart)
+    last = np.append(first[1:], len(values)) - 1
+    narrow = ordered[last] - ordered[first] <= _WIDEST * tolerance * ordered[last]
+    chain = np.cumsum(apart) - 1
+    settled = np.empty_like(values)
+    settled[order] = np.where(narrow[chain], ordered[first][chain], ordered)
+    return torch.from_numpy(settled).reshape(scores.shape).to(scores.device)
