@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from ..utils import NOT_GIVEN, NotGiven, given
 from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .exchange import NetworkExchange
+from .fit_data import FitData
 from .interruption import ended_by_interrupt
 from .parameters import CONSTRAINTS, check_parameters
 from .prune_estimator import PruningSettings, check_given
@@ -47,7 +49,7 @@ class PrunedMLP(NetworkExchange):
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights in the loss and in the scores of the method.
         **fit_params : dict
-            Passed to the module's ``forward``, as in skorch.
+            Passed to the module's ``forward`` and to ``train_split``, to those that take them.
 
         Returns
         -------
@@ -60,16 +62,12 @@ class PrunedMLP(NetworkExchange):
             if not warm:
                 self.initialize()
                 self._forget("dense_module_", "_calibration_")
-            dataset = self.get_dataset(*data)
-            phases.check_pruning(self, settings, dataset)
-            if self.refit_strategy == "rewind":
-                self.initial_module_ = deepcopy(self.network_)
+            data = FitData.of(self, self.get_dataset(*data), X, y, fit_params)
             self._forget("masks_")
             with ended_by_interrupt(self):
-                phases.train_and_prune(self, settings, dataset, X, y, **fit_params)
+                phases.train_and_prune(self, settings, data)
                 if self.refit_strategy != "none" and self.sparsity_ > 0:
-                    epochs = phases.n_refit_epochs(self, self.refit_epochs)
-                    phases.refit(self, dataset, epochs, **fit_params)
+                    phases.refit(self, data, phases.n_refit_epochs(self, self.refit_epochs))
             self._count_parameters()
         return self
 
@@ -191,8 +189,9 @@ class PrunedMLP(NetworkExchange):
         epochs = phases.n_refit_epochs(self, epochs)
         with unchanged_on_error(self), small_network_mode():
             data = self._check_training_data(X, y, sample_weight, reset=False)
+            data = FitData.of(self, self.get_dataset(*data), X, y, fit_params)
             with ended_by_interrupt(self):
-                phases.refit(self, self.get_dataset(*data), epochs, **fit_params)
+                phases.refit(self, data, epochs)
             self._count_parameters()
         return self
 
@@ -233,12 +232,11 @@ class PrunedMLP(NetworkExchange):
             )
             if first:
                 self.initialize()
-            dataset = self.get_dataset(*data)
-            if first:
-                phases.check_outputs(self, self._data.first_rows(dataset))
+            data = FitData.of(self, self.get_dataset(*data), X, y, fit_params, "partial_fit")
             with ended_by_interrupt(self):
-                phases.train_more(self, dataset, epochs, **fit_params)
-            self._keep_calibration_samples(dataset)
+                begin = partial(phases.check_outputs, self, data) if first else None
+                phases.train_more(self, data, epochs, begin)
+            self._keep_calibration_samples(data.dataset)
             self._count_parameters()
         return self
 
@@ -284,10 +282,11 @@ class PrunedMLP(NetworkExchange):
     ) -> _Self:
         """Train for some epochs without pruning, as the method of skorch."""
         self.check_training_readiness()
-        dataset = self.get_dataset(*self._check_training_data(X, y, None, reset=False))
-        fit_params.pop("_routing_method", None)
+        method = fit_params.pop("_routing_method", "fit")
+        data = self._check_training_data(X, y, None, reset=False)
+        data = FitData.of(self, self.get_dataset(*data), X, y, fit_params, method)
         with ended_by_interrupt(self):
-            phases.train_more(self, dataset, epochs, **fit_params)
+            phases.train_more(self, data, epochs)
         return self
 
     # -- checks and state -------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .base import PrunedMLP
 from .documentation import documented
+from .training_data import first_item
 
 _Self = TypeVar("_Self", bound="PrunedMLPClassifier")
 
@@ -138,7 +139,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         """Class labels, shape (n_classes,)."""
         if "_classes_" in vars(self):
             return self._classes_
-        if self.initialized_:
+        if hasattr(self, "n_outputs_"):
             return np.arange(self.n_outputs_)
         raise AttributeError(f"This {type(self).__name__} is not fitted and has no classes_ yet.")
 
@@ -154,6 +155,10 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
                 )
             self._classes_ = labels
             self.n_outputs_ = len(labels)
+        elif "_classes_" not in vars(self):  # only the number of outputs was known
+            labels = np.unique(y if classes is None else classes)
+            if len(labels) == self.n_outputs_:
+                self._classes_ = labels
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
                 f"classes={np.unique(classes)} differs from the classes of this estimator, "
@@ -189,8 +194,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         return by_class if sample_weight is None else by_class * sample_weight
 
     def _describe_dataset(self, dataset: Any) -> None:
-        x, _ = dataset[0]
-        x = x["X"] if isinstance(x, dict) else x
+        x, _ = first_item(dataset)
         self.n_features_in_ = int(np.shape(x)[0])
         labels = np.unique([int(dataset[i][1]) for i in range(len(dataset))])
         if len(labels) < 2:
@@ -330,4 +334,6 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             network is trained on these.
         """
         indices = self.predict_proba(X).argmax(axis=1)
-        return indices if self._phase is not None else self.classes_[indices]
+        if self._phase is not None or not hasattr(self, "classes_"):  # initialized without data
+            return indices
+        return self.classes_[indices]

@@ -38,10 +38,22 @@ _LOSSES = {
 }
 
 
-def hint(name: str, names: list[str]) -> str:
+_MADE_BY_INITIALIZE = ("module", "criterion", "optimizer")
+
+
+def components_of(net: Any) -> list[str]:
+    """The components of a net; their parameters have names such as ``optimizer__lr``."""
+    return sorted({*net.prefixes_, *_MADE_BY_INITIALIZE})
+
+
+def hint(name: str, names: list[str], components: list[str]) -> str:
     """What a user may have meant by the unknown name of a parameter."""
     if name in _NAMES_IN_SCIKIT_LEARN:
         return f" What scikit-learn calls {name} is {_NAMES_IN_SCIKIT_LEARN[name]} here."
+    for component in sorted(components, key=len, reverse=True):
+        rest = name.removeprefix(component).lstrip("_")
+        if name.startswith(component) and len(rest) > 1:
+            return f" Did you mean {component}__{rest}?"
     close = get_close_matches(name, names, 1)
     return f" Did you mean {close[0]}?" if close else ""
 
@@ -67,16 +79,31 @@ def check_components(net: Any) -> None:
 
 
 def _check_prefixes(net: Any) -> None:
-    prefixes = set(net.prefixes_)
+    """Raise for a parameter ``component__name`` of an unknown component.
+
+    Those that a subclass makes are known when they exist; skorch checks the names then.
+    """
+    makers = (getattr(type(net), f"initialize_{name}") for name in _MADE_BY_INITIALIZE)
+    if not net.initialized_ and not all(is_of_library(maker) for maker in makers):
+        return
+    components = components_of(net)
     for name in vars(net):
         prefix, _, rest = name.partition("__")
-        if rest and prefix and prefix not in prefixes:
-            close = get_close_matches(prefix, prefixes, 1)
-            meant = f" Did you mean {close[0]}__{rest}?" if close else ""
+        if rest and prefix and prefix not in components:
             raise ValueError(
                 f"{type(net).__name__} has no component {prefix!r} for its parameter {name!r}."
-                f"{meant} The components are {sorted(prefixes)}."
+                f"{hint(name, _with_parameter(rest, components), components)} The components are "
+                f"{components}."
             )
+
+
+def _with_parameter(name: str, components: list[str]) -> list[str]:
+    return [f"{component}__{name}" for component in components]
+
+
+def is_of_library(method: Any) -> bool:
+    """Whether a method is ours or skorch's, and not that of a subclass of the user."""
+    return str(method.__module__).startswith(("skec.", "skorch.net", "skorch.classifier"))
 
 
 def _check_class(name: str, value: Any, instances: type | None, example: str) -> None:

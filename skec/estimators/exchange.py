@@ -140,4 +140,5 @@ class NetworkExchange(SkorchEstimator):
     ) -> tuple[Any, ...]:
         """Check the data of a call, and return the arguments of ``get_dataset``."""
         self._reset_seed(reset)
+        reset = reset or not hasattr(self, "n_outputs_")  # initialized without data
         return self._data.check(X, y, sample_weight, reset=reset, **settings)

@@ -71,7 +71,7 @@ CONSTRAINTS: dict[str, list] = {
     "dtype": [StrOptions({"float32", "float64"})],
     "random_state": ["random_state"],
     "warm_start": ["boolean"],
-    "train_split": [StrOptions({"auto"}), callable, None],
+    "train_split": [StrOptions({"auto"}), callable, None, Options(bool, {False})],
     "predict_nonlinearity": [StrOptions({"auto"}), callable, None],
     "iterator_train": [StrOptions({"auto"}), callable],
     "iterator_valid": [StrOptions({"auto"}), callable],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
 
+from ..networks import MLP
 from ..training import (
     LearningRate,
     MaskedWeights,
@@ -23,10 +25,24 @@ from ..training import (
     seeded_global_generator,
 )
 from ..utils import Samples
+from .components import is_of_library
+from .fit_data import FitData
 from .interruption import PhaseInterrupted, PhaseStopped, check_interrupt
 
 _PER_BATCH = ("on_batch_begin", "on_batch_end", "on_grad_computed")
-_PER_STEP = ("train_step", "train_step_single", "validation_step", "get_loss", "infer")
+_PER_STEP = (
+    "train_step",
+    "train_step_single",
+    "validation_step",
+    "get_loss",
+    "infer",
+    "run_single_epoch",
+    "get_iterator",
+    "get_train_step_accumulator",
+    "_set_training",
+    "_step_optimizer",
+    "_zero_grad_optimizer",
+)
 
 
 class BestWeights:
@@ -80,17 +96,20 @@ class Phase:
     net : PrunedMLP
         The estimator whose network is trained in place.
     name : {"dense", "refit"}
-    train, valid : Dataset
-        ``valid`` may be None.
+    data : FitData
     epochs : int
+    holds_out : bool
+        Whether ``train_split`` may take validation data from the data.
     lr : float or None
         None takes the estimator's ``lr``.
-    fit_params : dict
-        Passed to the network's ``forward``.
+    begin : callable, default=None
+        Called before the first epoch, after ``on_train_begin`` of the callbacks, which may change
+        the network.
 
     Attributes
     ----------
-    rate : LearningRate
+    rates : list of LearningRate
+        One for each optimiser.
     masked : MaskedWeights or None
     trainer : Trainer or None
         None if skorch's loop runs.
@@ -100,38 +119,73 @@ class Phase:
         self,
         net: Any,
         name: str,
-        train: Any,
-        valid: Any,
+        data: FitData,
         epochs: int,
+        *,
+        holds_out: bool,
         lr: float | None,
-        fit_params: dict[str, Any],
+        begin: Callable[[], None] | None,
     ):
-        self.net, self.name, self.epochs, self.fit_params = net, name, epochs, fit_params
+        self.net, self.name, self.epochs, self.data = net, name, epochs, data
+        self.holds_out, self.begin = holds_out, begin
+        self.scale = 1.0 if lr is None else float(lr) / net.lr
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self.rates: list[LearningRate] = []
+        self.begun = False
+        self.interruption: PhaseInterrupted | None = None
+        self._take_optimizers()
+
+    def after(self, event: str) -> None:
+        """Act after the callbacks of skorch's loop.
+
+        An overridden ``train_step`` may take its steps itself, or not for every batch.
+        """
+        if event == "on_batch_begin":
+            for rate in self.rates:
+                rate.step()
+        elif event == "on_batch_end" and self.masked is not None:
+            self.masked.apply()
+
+    def _take_optimizers(self) -> None:
+        """Set the rates of the estimator's optimisers for this phase."""
+        present = self.net._all_optimizers()
+        for optimizer in present:
+            if not any(optimizer is known for known in self.optimizers):
+                _scale_rates(optimizer, self.scale)  # parameter groups may have different rates
+                if self.net.history:  # a scheduler of torch that starts in a later phase needs it
+                    for group in optimizer.param_groups:
+                        group.setdefault("initial_lr", group["lr"])
+        self.optimizers = present
+
+    def _prepare(self) -> None:
+        """Make the batches and the objects of the training, given the network."""
+        net = self.net
+        self._take_optimizers()
+        self.begun = True
+        if self.begin is not None:
+            self.begin()
+        train, valid = (
+            net._data.split_for(self.data) if self.holds_out else (self.data.dataset, None)
+        )
         self.datasets = {"dataset_train": train, "dataset_valid": valid}
-        fast = _runs_fast(net, train, valid, fit_params)
+        fast = _runs_fast(net, train, valid, self.data.forward_params)
         if fast:
             train = net._data.in_network_units(train)
             valid = None if valid is None else net._data.in_network_units(valid)
         self.batches = net.get_iterator(train, training=True)
         self.valid_batches = None if valid is None else net.get_iterator(valid, training=False)
-        self.optimizer, self.scale = net.optimizer_, 1.0 if lr is None else float(lr) / net.lr
-        _scale_rates(self.optimizer, self.scale)  # parameter groups may have different rates
-        if net.history:  # a scheduler of torch that starts in a later phase needs it
-            for group in self.optimizer.param_groups:
-                group.setdefault("initial_lr", group["lr"])
-        n_steps = epochs * _length(self.batches)
-        self.rate = LearningRate(self.optimizer, net.lr_schedule, n_steps)
+        n_steps = self.epochs * _length(self.batches)
+        self.rates = [LearningRate(each, net.lr_schedule, n_steps) for each in self.optimizers]
         self.masked: MaskedWeights | None = net._masked_weights()
         self.trainer = self._trainer() if fast else None
-        self.interruption: PhaseInterrupted | None = None
 
     def _trainer(self) -> Trainer:
         net = self.net
         return Trainer(
             net.network_,
             net._loss_function(),
-            self.optimizer,
-            self.rate,
+            self.optimizers[0],
+            self.rates[0],
             self.masked,
             net._generator("dropout"),
         )
@@ -142,31 +196,33 @@ class Phase:
         With validation data, the final weights are those with the lowest validation loss.
         Otherwise they are the last ones, and the loss is None.
         """
-        whole = self.datasets["dataset_train"]
-        seen = {"X": getattr(whole, "X", whole), "y": getattr(whole, "y", None)}
+        given = {"X": self.data.X, "y": self.data.y}
         try:
-            with self._random_numbers():
-                self.net.notify("on_train_begin", **seen)
+            with self._seeded(needed=not isinstance(self.net.network_, MLP)):
+                self.net.notify("on_train_begin", **given)
+            self._prepare()
+            # dropout in a chain of layers has its own generator; others may draw from torch's
+            with self._seeded(needed=self.trainer is None or self.trainer.chain is None):
                 result = self._run_epochs()
-                self.net.notify("on_train_end", **seen)
+                self.net.notify("on_train_end", **given)
             if self.masked is not None:
                 self.masked.apply()
             if self.interruption is not None:
                 raise self.interruption
             return result
         finally:
-            self.rate.restore()
-            _scale_rates(self.optimizer, 1 / self.scale)
+            for rate in self.rates:
+                rate.restore()
+            for optimizer in self.optimizers:
+                _scale_rates(optimizer, 1 / self.scale)
 
-    def _random_numbers(self) -> AbstractContextManager[None]:
-        """The global generator is seeded for networks whose modules may draw from it."""
-        if self.trainer is not None and self.trainer.chain is not None:
-            return nullcontext()  # dropout has its own generator there
-        return seeded_global_generator(self.net._generator("torch").initial_seed())
+    def _seeded(self, needed: bool) -> AbstractContextManager[None]:
+        seed = self.net._generator("torch").initial_seed()
+        return seeded_global_generator(seed) if needed else nullcontext()
 
     def _run_epochs(self) -> tuple[int, float | None]:
-        net, network = self.net, self.net.network_
-        best, last_good, epoch = self._best_weights(), _state(network), 0
+        net, trained = self.net, self.net._trained()
+        best, last_good, epoch = self._best_weights(trained), _state(trained), 0
         try:
             for epoch in range(1, self.epochs + 1):
                 net.notify("on_epoch_begin", **self.datasets)
@@ -174,13 +230,13 @@ class Phase:
                 self._run_epoch("valid", self.valid_batches, net.validation_step)
                 loss = self._epoch_loss("train")
                 if not (math.isfinite(loss) and self._is_finite()):
-                    network.load_state_dict(last_good)
+                    trained.load_state_dict(last_good)
                     net.initialize_optimizer()  # its moments may not be finite
                     self._report_divergence(epoch, loss)
                     epoch -= 1
                     break
                 net.notify("on_epoch_end", **self.datasets)
-                last_good = _state(network)
+                last_good = _state(trained)
                 if self.valid_batches is not None:
                     best.update(self._epoch_loss("valid"), epoch)
                     patience = net.n_iter_no_change
@@ -194,13 +250,13 @@ class Phase:
 
     def _run_epoch(self, prefix: str, batches: Any, step: Any) -> None:
         training = prefix == "train"
-        self.net.run_single_epoch(batches, training, prefix, step, **self.fit_params)
+        self.net.run_single_epoch(batches, training, prefix, step, **self.data.forward_params)
 
-    def _best_weights(self) -> BestWeights:
+    def _best_weights(self, trained: nn.Module) -> BestWeights:
         """A new record of the best weights; that of a refit includes the weights before it."""
         net, valid = self.net, self.datasets["dataset_valid"]
-        best = BestWeights(net.network_, net.tol)
-        if self.name == "refit" and isinstance(valid, Samples):
+        best = BestWeights(trained, net.tol)
+        if self.name == "refit" and isinstance(valid, Samples) and not _overridden(net):
             batches = TensorBatches(net._data.in_network_units(valid), 1024)
             best.update(mean_loss(net.network_, net._loss_function(), batches), epoch=0)
         return best
@@ -212,6 +268,8 @@ class Phase:
         """
         if self.trainer is None or not isinstance(iterator, TensorBatches):
             return False
+        if isinstance(self.net.criterion_, nn.Module):
+            self.net.criterion_.train(training)
         loss = self.trainer.epoch(iterator) if training else self.trainer.evaluate(iterator)
         history = self.net.history
         if not history[-1]["batches"]:
@@ -250,7 +308,7 @@ class Phase:
         if not isinstance(dataset, Samples):
             return True
         net.network_.eval()
-        outputs = net.infer(dataset.X[:64].clone())
+        outputs = net.infer(dataset.X[:64].clone(), **self.data.forward_params)
         return has_finite_squares(outputs[0] if isinstance(outputs, tuple) else outputs)
 
     def _epoch_loss(self, prefix: str) -> float:
@@ -265,12 +323,8 @@ class Phase:
         return float(np.average(losses, weights=sizes))
 
 
-def _runs_fast(net: Any, train: Any, valid: Any, fit_params: dict[str, Any]) -> bool:
+def _runs_fast(net: Any, train: Any, valid: Any, forward_params: Mapping[str, Any]) -> bool:
     """Whether data, callbacks and optimiser allow the fast path."""
-    own = next(cls for cls in type(net).__mro__ if cls.__module__.startswith("skec."))
-    overridden = any(
-        getattr(type(net), name) is not getattr(own, name) for name in _PER_BATCH + _PER_STEP
-    )
     watched = any(
         getattr(type(callback), name, None) is not getattr(Callback, name)
         for _, callback in net.callbacks_
@@ -280,10 +334,16 @@ def _runs_fast(net: Any, train: Any, valid: Any, fit_params: dict[str, Any]) -> 
     in_memory = isinstance(train, Samples) and isinstance(valid, Samples | type(None))
     return (
         in_memory
-        and not (overridden or watched or fit_params)
-        and net.iterator_train == net.iterator_valid == "auto"
+        and not (_overridden(net) or watched or forward_params)
+        and net._data.are_sliced("iterator_train", "iterator_valid")
+        and net._optimizers == ["optimizer"]
         and not needs_closure(net.optimizer_)
     )
+
+
+def _overridden(net: Any) -> bool:
+    """Whether a subclass of the user does something else with batches, outputs or losses."""
+    return not all(is_of_library(getattr(net, name)) for name in _PER_BATCH + _PER_STEP)
 
 
 def _scale_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

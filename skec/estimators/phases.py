@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from ..training import MaskedWeights
-from ..utils import Samples
 from .adapters import PrunedMLPAdapter
+from .components import is_of_library
+from .fit_data import FitData
 from .interruption import PhaseInterrupted
 from .phase import Phase
 from .prune_estimator import PruningSettings, prune_estimator
@@ -20,51 +21,53 @@ from .prune_estimator import PruningSettings, prune_estimator
 def train(
     net: Any,
     name: str,
-    train_set: Any,
-    valid_set: Any,
+    data: FitData,
     epochs: int,
     *,
+    holds_out: bool = True,
     lr: float | None = None,
-    **fit_params: Any,
+    begin: Callable[[], None] | None = None,
 ) -> tuple[int, float | None]:
-    """Train the network of an estimator in place; see :meth:`Phase.run`."""
-    net._phase = Phase(net, name, train_set, valid_set, epochs, lr, fit_params)
+    """Train the network of an estimator in place; see :class:`Phase`."""
+    net._phase = Phase(net, name, data, epochs, holds_out=holds_out, lr=lr, begin=begin)
     try:
         return net._phase.run()
     finally:
         del net._phase
 
 
-def train_more(net: Any, dataset: Any, epochs: int | None, **fit_params: Any) -> None:
+def train_more(
+    net: Any, data: FitData, epochs: int | None, begin: Callable[[], None] | None = None
+) -> None:
     """Train the present network for some epochs; None takes ``max_epochs``.
 
-    For a dense network, the number of epochs until its best weights is recorded.
+    ``begin`` is called before the first epoch. For a dense network, the number of epochs until its
+    best weights is recorded.
     """
     n_epochs: int = net.max_epochs if epochs is None else epochs
-    pruned = hasattr(net, "masks_")
-    holds_out = _refit_holds_out(net) if pruned else True
-    train_set, valid_set = net._data.split(dataset) if holds_out else (dataset, None)
-    best_epoch, valid_loss = train(
-        net, "refit" if pruned else "dense", train_set, valid_set, n_epochs, **fit_params
-    )
-    if not pruned:
-        net.dense_epochs_, net._valid_loss = best_epoch, valid_loss
+    if hasattr(net, "masks_"):
+        train(net, "refit", data, n_epochs, holds_out=_refit_holds_out(net), begin=begin)
+    else:
+        net.dense_epochs_, net._valid_loss = train(net, "dense", data, n_epochs, begin=begin)
 
 
 @torch.no_grad()
-def check_outputs(net: Any, few: Samples) -> None:
+def check_outputs(net: Any, data: FitData) -> None:
     """Raise unless the network takes the features, and the loss takes outputs and targets."""
+    few = net._data.first_rows(data.dataset)
     n_samples, module = len(few), type(net.network_).__name__
     try:
-        net.network_.eval()
-        outputs = net.infer(few.X.clone())
+        for part in (net.network_, getattr(net, "criterion_", None)):
+            if isinstance(part, torch.nn.Module):
+                part.eval()
+        outputs = net.infer(few.X.clone(), **data.forward_params)
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(
             f"The network, a {module}, does not take X of shape ({n_samples}, "
             f"{', '.join(map(str, few.X.shape[1:]))}): {error}. Make a module whose first layer "
             f"takes {net.n_features_in_} features."
         ) from error
-    if few.y is None:
+    if few.y is None or not is_of_library(type(net).get_loss):
         return
     first = outputs[0] if isinstance(outputs, tuple) else outputs
     shape = tuple(getattr(first, "shape", ()))
@@ -84,11 +87,10 @@ def check_outputs(net: Any, few: Samples) -> None:
         )
 
 
-def check_pruning(net: Any, settings: PruningSettings, dataset: Any) -> None:
+def check_pruning(net: Any, settings: PruningSettings, data: FitData) -> None:
     """Raise before any training if the network cannot be pruned with these settings."""
-    few = net._data.first_rows(dataset)
-    check_outputs(net, few)
-    few = net._data.calibration(few, None, None)
+    check_outputs(net, data)
+    few = net._data.calibration(net._data.first_rows(data.dataset), None, None)
     settings.check(PrunedMLPAdapter(net), net.network_, few)
 
 
@@ -109,43 +111,47 @@ def prune_dense(
     net.notify("on_prune_end", X=X, y=y, result=result)
 
 
-def train_and_prune(
-    net: Any, settings: PruningSettings, dataset: Any, X: Any, y: Any, **fit_params: Any
-) -> None:
+def train_and_prune(net: Any, settings: PruningSettings, data: FitData) -> None:
     """Train the dense network and prune it; ``step_epochs`` trains it between the steps."""
+
+    def begin() -> None:
+        check_pruning(net, settings, data)
+        if net.refit_strategy == "rewind":
+            net.initial_module_ = copy.deepcopy(net.network_)
+
     try:
-        train_more(net, dataset, None, **fit_params)
+        train_more(net, data, None, begin)
     except PhaseInterrupted:
         net._forget("pruning_report_", "predicted_error_", "n_steps_")  # of an earlier fit
-        _keep_dense(net, dataset)
+        _keep_dense(net, data)
         raise
-    _keep_dense(net, dataset)
+    _keep_dense(net, data)
     if not net.step_epochs:
-        prune_dense(net, settings, X, y)
+        prune_dense(net, settings, data.X, data.y)
         return
 
     def train_between_steps(module: Any, masks: Any) -> None:
         net._set_network(module)
         net.masks_ = masks
-        refit(net, dataset, net.step_epochs, **fit_params)
+        refit(net, data, net.step_epochs)
 
-    prune_dense(net, settings.with_training_between_steps(), X, y, train_between_steps)
+    settings = settings.with_training_between_steps()
+    prune_dense(net, settings, data.X, data.y, train_between_steps)
 
 
-def _keep_dense(net: Any, dataset: Any) -> None:
+def _keep_dense(net: Any, data: FitData) -> None:
     """Keep the dense network and calibration samples, so that it can be pruned."""
     net.dense_module_ = copy.deepcopy(net.network_)
-    net._keep_calibration_samples(dataset)
+    net._keep_calibration_samples(data.dataset)
 
 
-def refit(net: Any, dataset: Any, epochs: int, **fit_params: Any) -> None:
+def refit(net: Any, data: FitData, epochs: int) -> None:
     """Fine-tune on all samples, unless the parameters need validation data."""
     if net.refit_strategy == "rewind":
         net.network_.load_state_dict(net.initial_module_.state_dict(), strict=False)
         MaskedWeights.of(net.network_, net.masks_).apply()
-    train_set, valid_set = net._data.split(dataset) if _refit_holds_out(net) else (dataset, None)
-    with _refit_weight_decay(net, dataset):
-        train(net, "refit", train_set, valid_set, epochs, lr=_refit_lr(net), **fit_params)
+    with _refit_weight_decay(net, data.dataset):
+        train(net, "refit", data, epochs, holds_out=_refit_holds_out(net), lr=_refit_lr(net))
 
 
 def n_refit_epochs(net: Any, epochs: int | None) -> int:
@@ -167,7 +173,7 @@ def _refit_holds_out(net: Any) -> bool:
     watched = [getattr(callback, "monitor", None) for _, callback in net.callbacks_]
     return (
         net.early_stopping is True
-        or net.train_split not in ("auto", None)
+        or net._data.has_own_split
         or any(isinstance(name, str) and name.startswith("valid") for name in watched)
     )
 

@@ -53,7 +53,9 @@ def outputs_in_blocks(net: Any, X: Tensor) -> Iterator[Any]:
         padded = nn.functional.pad(rows, (0, 0) * (X.ndim - 1) + (0, padding))
         with _AlignedRows():
             outputs = net.infer(padded)
-        if isinstance(outputs, tuple):
-            yield tuple(output[: len(rows)] for output in outputs)
-        else:
+        if not isinstance(outputs, tuple):
             yield outputs[: len(rows)]
+        elif all(len(output) == len(padded) for output in outputs):
+            yield tuple(output[: len(rows)] for output in outputs)
+        else:  # some outputs have other rows than the inputs
+            yield net.infer(rows)

@@ -17,6 +17,7 @@ from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, 
 from .base import PrunedMLP
 from .documentation import documented
 from .target_scale import TargetScale
+from .training_data import first_item
 
 _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
 _EARLY = 0.6  # fraction of the dense epochs
@@ -164,8 +165,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         return sample_weight
 
     def _describe_dataset(self, dataset: Any) -> None:
-        x, y = dataset[0]
-        x = x["X"] if isinstance(x, dict) else x
+        x, y = first_item(dataset)
         self.n_features_in_ = int(np.shape(x)[0])
         self._single_column_ = np.ndim(y) == 0
         self.n_outputs_ = 1 if self._single_column_ else int(np.shape(y)[0])

@@ -7,14 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_STATEFUL = ("module_", "optimizer_")  # changed in place by training
+from torch import nn, optim
+
+_KEPT = ("dense_module_", "initial_module_")  # training does not change them in place
 
 
 @contextmanager
 def unchanged_on_error(estimator: Any) -> Iterator[None]:
-    """Restore an estimator's attributes, network, optimiser and history if the body fails."""
+    """Restore an estimator's attributes, networks, optimisers and history if the body fails."""
     before = vars(estimator).copy()
-    stateful = [before[name] for name in _STATEFUL if before.get(name) is not None]
+    stateful: list[Any] = [
+        value
+        for name, value in before.items()
+        if name.endswith("_")
+        and name not in _KEPT
+        and isinstance(value, nn.Module | optim.Optimizer)
+    ]
     states = [copy.deepcopy(component.state_dict()) for component in stateful]
     history = copy.copy(before.get("history_"))
     try:

@@ -13,10 +13,9 @@ from sklearn.base import BaseEstimator
 from skorch import NeuralNet
 
 from .attributes import EstimatorAttributes
-from .components import hint
+from .components import components_of, hint
+from .phase import Phase
 from .rollback import unchanged_on_error
-
-_AT_ONCE = ("lr", "optimizer", "criterion", "callbacks")
 
 
 class SkorchParameters(EstimatorAttributes, NeuralNet):
@@ -27,32 +26,13 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
 
     initialized_ = False
     _trimmed_for_prediction = False
+    _phase: Phase | None = None  # the running phase
     virtual_params_: ClassVar[dict] = {}
-    prefixes_: ClassVar[list[str]] = [
-        "module",
-        "criterion",
-        "optimizer",
-        "iterator_train",
-        "iterator_valid",
-        "callbacks",
-        "dataset",
-        "compile",
-        "dense_module",
-        "initial_module",
-    ]
-    cuda_dependent_attributes_: ClassVar[list[str]] = [
-        "module_",
-        "criterion_",
-        "optimizer_",
-        "dense_module_",
-        "initial_module_",
-    ]
-    _modules: ClassVar[list[str]] = ["module"]
-    _criteria: ClassVar[list[str]] = ["criterion"]
-    _optimizers: ClassVar[list[str]] = ["optimizer"]
+    # initialize adds the modules, the losses and the optimisers, as in skorch
+    prefixes_: ClassVar[list[str]] = [*NeuralNet.prefixes_, "dense_module", "initial_module"]
+    cuda_dependent_attributes_: ClassVar[list[str]] = ["dense_module_", "initial_module_"]
 
     __repr__ = BaseEstimator.__repr__
-    get_metadata_routing: Any = BaseEstimator.get_metadata_routing
 
     @property
     def _params_to_validate(self) -> set[str]:
@@ -61,23 +41,46 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
     def _store_parameters(self, parameters: dict[str, Any]) -> None:
         """Store the arguments of ``__init__``, given its ``locals()``."""
         components = parameters.pop("component__params")
-        declared = inspect.signature(type(self)).parameters
-        unknown = [name for name in components if "__" not in name]
-        if unknown:
-            raise TypeError(
-                f"{type(self).__name__}.__init__() got an unexpected keyword argument "
-                f"{unknown[0]!r}.{hint(unknown[0], self._get_param_names())}"
-            )
-        vars(self).update({name: parameters[name] for name in declared if name in parameters})
-        vars(self).update(components)
+        del parameters["self"]
+        for name in components:
+            if "__" not in name:
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() got an unexpected keyword argument "
+                    f"{name!r}.{self._hint(name)}"
+                )
+        vars(self).update(parameters | components)
+
+    def _hint(self, name: str) -> str:
+        return hint(name, self._get_param_names(), components_of(self))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; modules and optimisers become components, as in skorch."""
+        if "module" in vars(self):
+            super().__setattr__(name, value)
+        else:  # a subclass sets its own parameters before it calls the constructor of its parent
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def _declared(cls) -> tuple[list[str], bool]:
+        """The parameters of the constructor, and whether it takes those of components.
+
+        If a subclass passes keyword arguments on, they include the parameters of its parents.
+        """
+        names: dict[str, None] = {}
+        for parent in cls.__mro__:
+            if "__init__" not in vars(parent):
+                continue
+            _, *parameters = inspect.signature(parent.__init__).parameters.values()
+            variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+            names.update({p.name: None for p in parameters if p.kind not in variable})
+            passed_on = {p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD}
+            if not passed_on or "component__params" in passed_on:
+                return sorted(names), bool(passed_on)
+        return sorted(names), True
 
     def _get_param_names(self) -> list[str]:
-        declared = [
-            name
-            for name, parameter in inspect.signature(type(self)).parameters.items()
-            if parameter.kind is not parameter.VAR_KEYWORD
-        ]
-        return sorted(declared) + sorted(self._params_to_validate)
+        declared, takes_components = type(self)._declared()
+        return declared + (sorted(self._params_to_validate) if takes_components else [])
 
     def _callback_names(self) -> list[str]:
         return [name for name, _ in self._uniquely_named_callbacks()]
@@ -108,10 +111,13 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
         if unknown:
             name = unknown[0]
             raise ValueError(
-                f"Invalid parameter {name!r} for estimator {self}.{hint(name, names)} Valid "
+                f"Invalid parameter {name!r} for estimator {self}.{self._hint(name)} Valid "
                 f"parameters are: {names!r}."
             )
-        at_once = [name for name in params if name.split("__", 1)[0] in _AT_ONCE]
+        if self._phase is not None and not self._phase.begun and not hasattr(self, "masks_"):
+            return super().set_params(**params)  # InputShapeSetter makes the network anew
+        prefixes = {"lr", "callbacks", *self._criteria, *self._optimizers}
+        at_once = [name for name in params if name.split("__", 1)[0] in prefixes]
         if not (self.initialized_ and at_once) or self._trimmed_for_prediction:
             vars(self).update(params)
             return self
@@ -122,24 +128,27 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
 
     def _apply(self, params: dict[str, Any]) -> None:
         """Let parameters of optimiser, loss and callbacks take effect in a fitted estimator."""
-        changed: dict[str, list[str]] = {part: [] for part in _AT_ONCE}
+        changed: dict[str, list[str]] = {"callbacks": [], "criterion": [], "optimizer": []}
         for name in params:
-            changed[name.split("__", 1)[0]].append(name)
+            prefix = name.split("__", 1)[0]
+            part = "criterion" if prefix in self._criteria else "optimizer"
+            changed["callbacks" if prefix == "callbacks" else part].append(name)
         if "callbacks" in params:
             self._initialize_callbacks()
         elif changed["callbacks"]:
             self._set_params_callback(**{name: params[name] for name in changed["callbacks"]})
         if changed["criterion"]:
             self._initialize_criterion(self._format_reinit_msg("criterion", changed["criterion"]))
-        rates = {name: params[name] for name in changed["lr"] + changed["optimizer"]}
+        rates = {name: params[name] for name in changed["optimizer"]}
         if changed["criterion"] or not all(map(self._is_in_optimizer, rates)):
             self._initialize_optimizer(self._format_reinit_msg("optimizer", list(rates)))
         else:
             self._apply_virtual_params(rates)  # keeps the moments of the optimiser
 
     def _is_in_optimizer(self, name: str) -> bool:
-        """Whether a parameter is a value in the parameter groups of the present optimiser."""
-        last = name.split("__")[-1]
+        """Whether a parameter is a value in the parameter groups of a present optimiser."""
+        prefix, last = name.split("__", 1)[0], name.split("__")[-1]
+        optimizer = getattr(self, "optimizer_" if prefix == "lr" else f"{prefix}_", None)
         return self._is_virtual_param(name) and all(
-            last in group for group in self.optimizer_.param_groups
+            last in group for group in optimizer.param_groups
         )

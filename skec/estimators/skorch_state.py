@@ -26,7 +26,6 @@ from ..training import (
 from ..utils import Samples, plain_tensors, private
 from .interruption import stopped_by_callback
 from .make_module import make_module
-from .phase import Phase
 from .prediction import outputs_in_blocks
 from .rollback import unchanged_on_error
 from .skorch_parameters import SkorchParameters
@@ -38,7 +37,6 @@ class SkorchEstimator(SkorchParameters):
     """A skorch net with the networks, the data and the losses of this library."""
 
     history_: History | None = None
-    _phase: Phase | None = None  # the running phase
     _tensors_alone = False  # whether save_params writes a file that holds only tensors
 
     @property
@@ -50,6 +48,13 @@ class SkorchEstimator(SkorchParameters):
             ("print_log", PrintLog()),
         ]
 
+    def _trained(self) -> nn.ModuleList:
+        """All modules and losses, whose weights training may change."""
+        return nn.ModuleList(getattr(self, f"{name}_") for name in self._modules + self._criteria)
+
+    def _all_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [getattr(self, f"{name}_") for name in self._optimizers]
+
     def notify(self, method_name: str, **callback_arguments: Any) -> None:
         """Call a method of the estimator, and of each callback that has it."""
         with stopped_by_callback(running=self._phase is not None):
@@ -58,6 +63,8 @@ class SkorchEstimator(SkorchParameters):
                 method = getattr(callback, method_name, None)
                 if method is not None:
                     method(self, **callback_arguments)
+            if self._phase is not None and callback_arguments.get("training"):
+                self._phase.after(method_name)
 
     def on_prune_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Called before the network is pruned; callbacks may define a method of this name."""
@@ -67,15 +74,7 @@ class SkorchEstimator(SkorchParameters):
     ) -> None:
         """Called after the network was pruned, with the :class:`skec.PruningResult`."""
 
-    def save_params(
-        self,
-        f_params: Any = None,
-        f_optimizer: Any = None,
-        f_criterion: Any = None,
-        f_history: Any = None,
-        use_safetensors: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def save_params(self, *args: Any, use_safetensors: bool = False, **kwargs: Any) -> None:
         """Save weights and history, as the method of skorch.
 
         The file of the weights also contains the scale of a regressor's targets, or the labels of
@@ -83,9 +82,7 @@ class SkorchEstimator(SkorchParameters):
         """
         self._tensors_alone = use_safetensors
         try:
-            super().save_params(
-                f_params, f_optimizer, f_criterion, f_history, use_safetensors, **kwargs
-            )
+            super().save_params(*args, use_safetensors=use_safetensors, **kwargs)
         finally:
             del self._tensors_alone
 
@@ -230,13 +227,21 @@ class SkorchEstimator(SkorchParameters):
     def initialize(self):
         """Create the network, the criterion, the optimiser and the callbacks."""
         self._check_parameters()
-        self._reset_seed(reset=False)
         self._forget("history_", "_trimmed_for_prediction")
         with plain_tensors():
-            return super().initialize()
+            super().initialize()
+        for name in ("module_", "criterion_"):
+            if not hasattr(self, name):
+                maker = f"{type(self).__name__}.initialize_{name.rstrip('_')}"
+                raise AttributeError(
+                    f"{maker} must set {name}: pruning needs one network, module_, and its loss, "
+                    f"criterion_. Further modules and losses may have other names."
+                )
+        return self
 
     def initialize_module(self):
         """Create the network: an :class:`skec.networks.MLP`, or the given module."""
+        self._reset_seed(reset=False)
         self.module_ = make_module(self)
         return self
 
@@ -272,7 +277,7 @@ class SkorchEstimator(SkorchParameters):
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         """Return training and validation datasets, as the method of skorch."""
-        return self._data.split(self.get_dataset(X, y), y)
+        return self._data.split(self.get_dataset(X, y), y, **fit_params)
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return the batches of a dataset.
@@ -318,7 +323,7 @@ class SkorchEstimator(SkorchParameters):
     def forward_iter(self, X: Any, training: bool = False, device: Any = "cpu") -> Iterator[Any]:
         """Yield the network's outputs batch by batch, as the method of skorch."""
         self.check_is_fitted()
-        if not is_dataset(X) and not isinstance(X, Mapping) and self.dataset == "auto":
+        if not is_dataset(X) and self.dataset == "auto":
             X = self._data.features(X)
         dataset = self.get_dataset(X)
         if training or not isinstance(dataset, Samples) or self.iterator_valid != "auto":
@@ -347,9 +352,7 @@ class SkorchEstimator(SkorchParameters):
         self.history.record("phase", "dense" if self._phase is None else self._phase.name)
 
     def _step_optimizer(self, step_fn: Any) -> None:
-        """Take a step with the scheduled learning rate; removed weights stay zero."""
-        if self._phase is not None:
-            self._phase.rate.step()
+        """Take a step; removed weights stay zero."""
         masked = self._masked_weights() if self._phase is None else self._phase.masked
         step = super()._step_optimizer
         if masked is None:

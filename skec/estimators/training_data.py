@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 from skorch.dataset import Dataset
+from skorch.helper import SliceDataset
 from skorch.utils import is_dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ..training import TensorBatches
 from ..utils import Samples, private
+from .fit_data import FitData
 from .rows import drop_zero_weights, merge_equal_rows, split_indices
 
 PREDICTION_ROWS = 1024  # rows of one forward pass
+_SLICED = {"batch_size", "shuffle", "drop_last", "generator"}  # what TensorBatches takes
 _FEW = 8  # samples for checks
 _HOLD_OUT_FROM = 100  # with fewer samples, a tenth of them is too small for validation
 
@@ -35,6 +38,21 @@ def numbers_expected() -> Iterator[None]:
         raise ValueError(
             f"X must hold numbers: {error}. Encode strings, for instance with OneHotEncoder."
         ) from error
+
+
+def as_array(X: Any) -> Any:
+    """The array in one of skorch's containers, or what is given.
+
+    These are a ``SliceDataset``, and a mapping whose one entry is ``X``, such as a ``SliceDict``.
+    """
+    if isinstance(X, Mapping):
+        if list(X) != ["X"]:
+            raise ValueError(
+                f"X must be one array; got a mapping with the keys {list(X)}. Only a network with "
+                f"one input can be pruned: pass its array, or a mapping with the one key 'X'."
+            )
+        return X["X"]
+    return np.asarray(X) if isinstance(X, SliceDataset) else X
 
 
 class SkorchSamples(Samples, Dataset):
@@ -74,6 +92,8 @@ class TrainingData:
         and the scale of the targets includes those of earlier parts.
         """
         net = self.net
+        net.check_data(X, y)
+        X, y = as_array(X), as_array(y)
         if is_dataset(X):
             self._check_dataset(sample_weight)
             if reset:
@@ -100,7 +120,7 @@ class TrainingData:
         y = net._check_targets(y, reset=reset, classes=classes)
         sample_weight = net._with_class_weight(y, sample_weight)
         weight = float(len(y) if sample_weight is None else np.sum(sample_weight))
-        own_split = net.train_split not in ("auto", None)  # it may count rows
+        own_split = self.has_own_split  # it may count rows
         X, y, sample_weight = drop_zero_weights(X, y, sample_weight, keep_rows=own_split)
         X = _to_dtype(X, np.dtype(net.dtype if reset else net._precision))
         if net.dataset == "auto" and not own_split and len(X) <= self.batch_size(len(X)):
@@ -111,7 +131,7 @@ class TrainingData:
             net._update_target_scale(y, sample_weight, weight)
         else:
             net._fit_target_scale(y, sample_weight, weight, reset=reset, part=part)
-        return X, y, sample_weight
+        return (X, y) if sample_weight is None else (X, y, sample_weight)
 
     def _has_class_weight(self) -> bool:
         return getattr(self.net, "class_weight", None) is not None
@@ -130,7 +150,7 @@ class TrainingData:
 
     def features(self, X: Any) -> Tensor:
         """Check X for ``predict``, and return it in the network's dtype and on its device."""
-        net = self.net
+        net, X = self.net, as_array(X)
         with numbers_expected():
             X = validate_data(net, X, reset=False, dtype=[np.float64, np.float32])
         return torch.from_numpy(_to_dtype(X, np.dtype(net._precision))).to(net._place)
@@ -179,24 +199,51 @@ class TrainingData:
 
     # -- parts and batches --------------------------------------------------------------------
 
-    def split(self, dataset: Any, y: Any = None) -> tuple[Any, Any]:
-        """Training and validation datasets; the validation dataset may be None."""
+    @property
+    def has_own_split(self) -> bool:
+        """Whether ``train_split`` is the user's. It gets all rows in their order."""
+        return bool(self.net.train_split) and self.net.train_split != "auto"
+
+    def split_for(self, data: FitData) -> tuple[Any, Any]:
+        """Training and validation datasets of a call; the validation dataset may be None."""
+        return self.net.get_split_datasets(data.dataset, data.y, **data.split_params)
+
+    def split(self, dataset: Any, y: Any = None, **split_params: Any) -> tuple[Any, Any]:
+        """Training and validation datasets; the validation dataset may be None.
+
+        Parameters
+        ----------
+        dataset : Dataset
+        y : array-like, default=None
+            The user's targets, for the user's split.
+        **split_params : dict
+            Passed to the user's split.
+        """
         net = self.net
-        if net.train_split is None or (net.train_split == "auto" and not self._holds_out(dataset)):
+        if self.has_own_split:
+            targets = () if y is None else (np.asarray(y),)
+            train, valid = net.train_split(dataset, *targets, **split_params)
+            return _as_tensors(train), self._checked(_as_tensors(valid))
+        if not net.train_split or not self._holds_out(dataset):
             return dataset, None
-        if y is None and isinstance(dataset, Samples) and dataset.y is not None:
-            y = dataset.y.cpu().numpy()
-        if net.train_split != "auto":
-            parts = net.train_split(dataset) if y is None else net.train_split(dataset, y)
-            train, valid = parts
-            return _as_tensors(train), _as_tensors(valid)
+        known = isinstance(dataset, Samples) and dataset.y is not None
         rng = np.random.RandomState(net._seed_)
         train, valid = split_indices(
-            len(dataset), net.validation_fraction, rng, net._stratification(y)
+            len(dataset),
+            net.validation_fraction,
+            rng,
+            net._stratification(dataset.y.cpu().numpy() if known else None),
         )
         if isinstance(dataset, Samples):
             return dataset.take(torch.from_numpy(train)), dataset.take(torch.from_numpy(valid))
         return Subset(dataset, train.tolist()), Subset(dataset, valid.tolist())
+
+    def _checked(self, valid: Any) -> Any:
+        """Validation data; arrays that the user's split brings are checked like those of fit."""
+        if type(valid) is not Dataset or valid.y is None or self.net.dataset != "auto":
+            return valid
+        X, y = as_array(valid.X), self.net._check_targets(np.asarray(valid.y), reset=False)
+        return self.dataset(self.features(X), y, self.net._with_class_weight(y, None))
 
     def _holds_out(self, dataset: Any) -> bool:
         n_samples, early_stopping = len(dataset), self.net.early_stopping
@@ -228,11 +275,30 @@ class TrainingData:
                 arguments.setdefault("drop_last", len(dataset) > 1)
         elif in_memory:
             arguments["batch_size"] = max(arguments["batch_size"], PREDICTION_ROWS)
-        sliced = {"batch_size", "shuffle", "drop_last", "generator"}
-        if in_memory and set(arguments) <= sliced:
+        if in_memory and self.are_sliced(name):
             return TensorBatches(dataset, **arguments)
         arguments.setdefault("generator", net._generator("batches"))
         return DataLoader(dataset, **arguments)
+
+    def are_sliced(self, *names: str) -> bool:
+        """Whether the batches of data in memory are slices, given names of iterators."""
+        return all(
+            getattr(self.net, name) == "auto" and set(self.net.get_params_for(name)) <= _SLICED
+            for name in names
+        )
+
+
+def first_item(dataset: Any) -> tuple[Any, Any]:
+    """Features and target of the first sample of the user's dataset."""
+    item = dataset[0]
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        what = f"{len(item)} values" if isinstance(item, tuple | list) else type(item).__name__
+        raise ValueError(
+            f"The Dataset must return pairs (x, y); {type(dataset).__name__}[0] returns {what}. "
+            f"Return ({{'X': x, 'sample_weight': w}}, y) for more than x and y."
+        )
+    x, y = item
+    return (x["X"] if isinstance(x, Mapping) else x), y
 
 
 def _to_dtype(X: Any, dtype: np.dtype) -> np.ndarray:
