@@ -336,7 +336,7 @@ def _runs_fast(net: Any, train: Any, valid: Any, forward_params: Mapping[str, An
         in_memory
         and not (_overridden(net) or watched or forward_params)
         and net._data.are_sliced("iterator_train", "iterator_valid")
-        and net._optimizers == ["optimizer"]
+        and len(net._all_optimizers()) == 1
         and not needs_closure(net.optimizer_)
     )
 

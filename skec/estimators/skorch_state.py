@@ -24,6 +24,7 @@ from ..training import (
     supports_fused,
 )
 from ..utils import Samples, plain_tensors, private
+from .components import is_of_library
 from .interruption import stopped_by_callback
 from .make_module import make_module
 from .prediction import outputs_in_blocks
@@ -53,7 +54,8 @@ class SkorchEstimator(SkorchParameters):
         return nn.ModuleList(getattr(self, f"{name}_") for name in self._modules + self._criteria)
 
     def _all_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [getattr(self, f"{name}_") for name in self._optimizers]
+        optimizers = (getattr(self, f"{name}_") for name in self._optimizers)
+        return [each for each in optimizers if isinstance(each, torch.optim.Optimizer)]
 
     def notify(self, method_name: str, **callback_arguments: Any) -> None:
         """Call a method of the estimator, and of each callback that has it."""
@@ -326,7 +328,9 @@ class SkorchEstimator(SkorchParameters):
         if not is_dataset(X) and self.dataset == "auto":
             X = self._data.features(X)
         dataset = self.get_dataset(X)
-        if training or not isinstance(dataset, Samples) or self.iterator_valid != "auto":
+        steps = (self.evaluation_step, self.get_iterator)
+        in_memory = isinstance(dataset, Samples) and self.iterator_valid == "auto"
+        if training or not in_memory or not all(map(is_of_library, steps)):
             for batch in self.get_iterator(dataset, training=training):
                 yield to_device(self.evaluation_step(batch, training=training), device=device)
             return
