@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..utils import Samples
+from ..utils import LazyRows, Samples
 
 
 def calibration_samples(
@@ -20,7 +20,7 @@ def calibration_samples(
     Parameters
     ----------
     module : torch.nn.Module
-    X : array-like or tensor of shape (n_samples, ...)
+    X : array-like, tensor or LazyRows of shape (n_samples, ...)
         The inputs of the network: an array of any numeric dtype or of Python's numbers, a list, or
         a frame of pandas or polars. Integers are converted to floats unless the network has
         embeddings.
@@ -40,7 +40,9 @@ def calibration_samples(
     parameter = next(module.parameters())
     dtype, device = parameter.dtype, parameter.device
     given, X = X, _tensor(X, "X")
-    if X.is_floating_point() or not _takes_indices(module):
+    if isinstance(X, LazyRows):
+        pass  # converted when they are read
+    elif X.is_floating_point() or not _takes_indices(module):
         X = _finite(_converted(X, given, device, dtype), "X")
     else:
         X = _converted(X, given, device, torch.int64)
@@ -67,8 +69,10 @@ def calibration_samples(
     return Samples(X, y, sample_weight)
 
 
-def _tensor(values: Any, name: str) -> Tensor:
+def _tensor(values: Any, name: str) -> Any:
     """Numbers as a tensor, which may share memory with the argument."""
+    if isinstance(values, LazyRows):  # checked already
+        return values
     if isinstance(values, Tensor):
         if values.layout is not torch.strided or values.is_complex():
             raise _no_numbers(name, f"a tensor of {values.dtype} with layout {values.layout}")

@@ -19,6 +19,7 @@ from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .base import PrunedMLP
 from .documentation import documented
+from .prediction import predictions
 from .training_data import first_item
 
 _Self = TypeVar("_Self", bound="PrunedMLPClassifier")
@@ -314,11 +315,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             float64; columns in the order of ``classes_``.
         """
         nonlinearity = self._nonlinearity()
-        batches = (
-            output[0] if isinstance(output, tuple) else output for output in self.forward_iter(X)
-        )
-        probabilities: list[Any] = [to_numpy(nonlinearity(batch.double())) for batch in batches]
-        return np.concatenate(probabilities)
+        return predictions(self, X, lambda outputs: to_numpy(nonlinearity(outputs.double())))
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from skorch import NeuralNetRegressor
+from skorch.utils import to_numpy
 from torch import Tensor
 
 from ..networks import MLP, with_scaled_outputs
@@ -16,6 +17,7 @@ from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .base import PrunedMLP
 from .documentation import documented
+from .prediction import predictions
 from .target_scale import TargetScale
 from .training_data import first_item
 
@@ -283,9 +285,13 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         array of shape (n_samples,) or (n_samples, n_outputs)
             float64, in the units of ``y``.
         """
-        outputs = super().predict_proba(X)
-        outputs = outputs.reshape(len(outputs), -1)
-        y = self._target_scale().restore(outputs)
+        nonlinearity, scale = self._nonlinearity(), self._target_scale()
+
+        def targets(outputs: Tensor) -> np.ndarray:
+            numbers: Any = to_numpy(nonlinearity(outputs))
+            return scale.restore(numbers.reshape(len(outputs), -1))
+
+        y = predictions(self, X, targets)
         return y[:, 0] if getattr(self, "_single_column_", True) and y.shape[1] == 1 else y
 
     @property

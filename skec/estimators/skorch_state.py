@@ -20,7 +20,6 @@ from ..training import (
     LossFunction,
     MaskedWeights,
     loss_with_gradient,
-    small_network_mode,
     supports_fused,
 )
 from ..utils import Samples, plain_tensors, private
@@ -161,7 +160,7 @@ class SkorchEstimator(SkorchParameters):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
+        tags.input_tags.sparse = True
         tags.target_tags.required = True
         return tags
 
@@ -325,19 +324,15 @@ class SkorchEstimator(SkorchParameters):
     def forward_iter(self, X: Any, training: bool = False, device: Any = "cpu") -> Iterator[Any]:
         """Yield the network's outputs batch by batch, as the method of skorch."""
         self.check_is_fitted()
-        if not is_dataset(X) and self.dataset == "auto":
-            X = self._data.features(X)
-        dataset = self.get_dataset(X)
         steps = (self.evaluation_step, self.get_iterator)
-        in_memory = isinstance(dataset, Samples) and self.iterator_valid == "auto"
-        if training or not in_memory or not all(map(is_of_library, steps)):
+        whole = training or self.iterator_valid != "auto" or not all(map(is_of_library, steps))
+        dataset = self._data.for_prediction(X, in_blocks=not whole)
+        if whole or not isinstance(dataset, Samples):
             for batch in self.get_iterator(dataset, training=training):
                 yield to_device(self.evaluation_step(batch, training=training), device=device)
             return
-        with small_network_mode():
-            outputs = list(outputs_in_blocks(self, dataset.X))
-        for output in outputs:
-            yield to_device(output, device=device)
+        for outputs in outputs_in_blocks(self, dataset.X):
+            yield to_device(outputs, device=device)
 
     # -- training, for skorch -----------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 from skorch.dataset import Dataset
 from skorch.helper import SliceDataset
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ..training import TensorBatches
-from ..utils import Samples, private
+from ..utils import LazyRows, Samples, in_dtype, private, small_when_dense
 from .fit_data import FitData
 from .rows import drop_zero_weights, merge_equal_rows, split_indices
 
@@ -110,6 +111,7 @@ class TrainingData:
                 X,
                 y,
                 reset=reset,
+                accept_sparse="csr",
                 dtype=[np.float64, np.float32],
                 multi_output=True,
                 y_numeric=False,
@@ -122,9 +124,15 @@ class TrainingData:
         weight = float(len(y) if sample_weight is None else np.sum(sample_weight))
         own_split = self.has_own_split  # it may count rows
         X, y, sample_weight = drop_zero_weights(X, y, sample_weight, keep_rows=own_split)
-        X = _to_dtype(X, np.dtype(net.dtype if reset else net._precision))
-        if net.dataset == "auto" and not own_split and len(X) <= self.batch_size(len(X)):
+        X = in_dtype(X, net.dtype if reset else net._precision)
+        n_rows = X.shape[0]
+        one_batch = net.dataset == "auto" and n_rows <= self.batch_size(n_rows)
+        if issparse(X) and (one_batch or small_when_dense(X)):
+            X = X.toarray()
+        if one_batch and not own_split:
             X, y, sample_weight = merge_equal_rows(X, y, sample_weight)
+        if net.dataset == "auto" and not issparse(X):
+            X = torch.from_numpy(X)
         if sample_weight is not None:
             sample_weight = sample_weight / sample_weight.mean()
         if part and not reset and hasattr(net, "target_scale_"):
@@ -148,35 +156,46 @@ class TrainingData:
                 "class_weight cannot be combined with a Dataset; pass X and y as arrays."
             )
 
-    def features(self, X: Any) -> Tensor:
-        """Check X for ``predict``, and return it in the network's dtype and on its device."""
+    def features(self, X: Any) -> LazyRows:
+        """Check X for ``predict``; its rows become tensors block by block."""
         net, X = self.net, as_array(X)
         with numbers_expected():
-            X = validate_data(net, X, reset=False, dtype=[np.float64, np.float32])
-        return torch.from_numpy(_to_dtype(X, np.dtype(net._precision))).to(net._place)
+            X = validate_data(
+                net, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
+            )
+        return LazyRows(X, getattr(torch, net._precision), net._place)
 
     def check_without_targets(self, X: Any, sample_weight: Any) -> tuple[Any, ...]:
         """Check data without targets; returns the arguments of ``get_dataset``."""
         features = self.features(X)
         if sample_weight is not None:
             sample_weight = private.check_sample_weight(
-                sample_weight, features.cpu().numpy(), dtype=np.float64, ensure_non_negative=True
+                sample_weight, features.values, dtype=np.float64, ensure_non_negative=True
             )
         return features, None, sample_weight
 
     # -- datasets -----------------------------------------------------------------------------
 
     def dataset(self, X: Any, y: Any = None, sample_weight: Any = None) -> SkorchSamples:
-        """The data as tensors."""
+        """The data as tensors; a large sparse X as rows that become tensors when they are read."""
         net = self.net
-        if not isinstance(X, Tensor):
-            X = torch.from_numpy(_to_dtype(np.asarray(X), np.dtype(net._precision)))
+        if not isinstance(X, Tensor | LazyRows):
+            X = X if issparse(X) else np.asarray(X)
+            X = LazyRows(X, getattr(torch, net._precision)).in_memory()
         X = X.to(net._place)
         if y is not None:
             y = torch.as_tensor(y).to(net._place)
         if sample_weight is not None:
-            sample_weight = torch.tensor(np.asarray(sample_weight)).to(X)  # a copy
+            sample_weight = torch.tensor(np.asarray(sample_weight)).to(X.device, X.dtype)  # a copy
         return SkorchSamples(X, y, sample_weight)
+
+    def for_prediction(self, X: Any, *, in_blocks: bool) -> Any:
+        """The dataset of a prediction; arrays become tensors as a whole or block by block."""
+        net = self.net
+        if is_dataset(X) or net.dataset != "auto":
+            return net.get_dataset(X)
+        features = self.features(X)
+        return net.get_dataset(features if in_blocks else features.in_memory())
 
     def in_network_units(self, dataset: Samples) -> Samples:
         """Samples with targets in the form that the loss takes."""
@@ -188,7 +207,10 @@ class TrainingData:
         """Some samples of a dataset, drawn at random, in the network's units."""
         if not isinstance(dataset, Samples):
             dataset = _gather(dataset, n_samples)
-        return self.in_network_units(dataset).draw(n_samples, random_state)
+        drawn = self.in_network_units(dataset).draw(n_samples, random_state)
+        if isinstance(drawn.X, LazyRows):
+            drawn.X = drawn.X.in_memory()
+        return drawn
 
     @staticmethod
     def first_rows(dataset: Any) -> Samples:
@@ -243,7 +265,7 @@ class TrainingData:
         if type(valid) is not Dataset or valid.y is None or self.net.dataset != "auto":
             return valid
         X, y = as_array(valid.X), self.net._check_targets(np.asarray(valid.y), reset=False)
-        return self.dataset(self.features(X), y, self.net._with_class_weight(y, None))
+        return self.dataset(self.features(X).in_memory(), y, self.net._with_class_weight(y, None))
 
     def _holds_out(self, dataset: Any) -> bool:
         n_samples, early_stopping = len(dataset), self.net.early_stopping
@@ -299,18 +321,6 @@ def first_item(dataset: Any) -> tuple[Any, Any]:
         )
     x, y = item
     return (x["X"] if isinstance(x, Mapping) else x), y
-
-
-def _to_dtype(X: Any, dtype: np.dtype) -> np.ndarray:
-    """A writable copy in a dtype; raises for numbers that are too large for it."""
-    with np.errstate(over="ignore"):
-        converted = np.array(X, dtype=dtype, order="C")
-    if not np.isfinite(converted).all():
-        raise ValueError(
-            f"X has values too large for dtype={dtype.name!r}, up to {np.abs(X).max():.3g}. Scale "
-            f"the features (StandardScaler), or use dtype='float64'."
-        )
-    return converted
 
 
 def _as_tensors(dataset: Any) -> Any:

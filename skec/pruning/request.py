@@ -158,7 +158,7 @@ def _outputs(module: nn.Module, samples: Samples, names: Sequence[str]) -> list[
         If the network does not take the samples, or if one of the named layers does not run exactly
         once, on one vector or map for each sample.
     """
-    X = samples.X
+    X = samples.X[:]
     layers = {name: layer_of(module, name) for name in names}
     with torch.no_grad(), Recorder(module, layers) as record:
         try:

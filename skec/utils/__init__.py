@@ -2,6 +2,7 @@
 
 from . import least_squares, private
 from .lamp import lamp_scores
+from .lazy_rows import LazyRows, in_dtype, small_when_dense
 from .modes import plain_tensors
 from .registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
 from .rounding import (
@@ -18,6 +19,7 @@ __all__ = [
     "FOR_UNITS",
     "FOR_WEIGHTS",
     "NOT_GIVEN",
+    "LazyRows",
     "NotGiven",
     "Registered",
     "Registry",
@@ -30,10 +32,12 @@ __all__ = [
     "equal_up_to_rounding",
     "exact_where_constant",
     "given",
+    "in_dtype",
     "lamp_scores",
     "least_squares",
     "plain_tensors",
     "precision",
     "private",
+    "small_when_dense",
     "without_rounding",
 ]

@@ -11,6 +11,8 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .lazy_rows import LazyRows
+
 
 class Samples(Dataset):
     """Features, targets and sample weights as tensors, with one row per sample.
@@ -20,7 +22,7 @@ class Samples(Dataset):
 
     Parameters
     ----------
-    X : tensor of shape (n_samples, n_features)
+    X : tensor or LazyRows of shape (n_samples, n_features)
     y : tensor with n_samples rows, default=None
     sample_weight : tensor of shape (n_samples,), default=None
 
@@ -31,7 +33,7 @@ class Samples(Dataset):
     [2, 1]
     """
 
-    def __init__(self, X: Tensor, y: Tensor | None = None, sample_weight: Tensor | None = None):
+    def __init__(self, X: Any, y: Tensor | None = None, sample_weight: Tensor | None = None):
         self.X, self.y, self.sample_weight = X, y, sample_weight
 
     def __len__(self) -> int:
@@ -46,7 +48,7 @@ class Samples(Dataset):
     def take(self, rows: Tensor | slice) -> Samples:
         """Return the samples of some rows."""
         return type(self)(
-            self.X[rows],
+            self.X.take(rows) if isinstance(self.X, LazyRows) else self.X[rows],
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
         )

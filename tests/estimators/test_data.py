@@ -1,5 +1,7 @@
 """The forms in which data may come."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -275,6 +277,30 @@ def test_a_prediction_does_not_depend_on_the_other_rows(fitted, size, seed):
     rows = np.random.default_rng(seed).permutation(len(ROWS))[:size]
     for predict, together in fitted:
         np.testing.assert_array_equal(predict(ROWS[rows]), together[rows])
+
+
+@pytest.mark.parametrize("form", [np.float64, np.float32, ">f8"])
+def test_a_prediction_needs_memory_for_its_result_alone(case, form):
+    estimator = case.fit()
+    X = np.tile(case.X, (2000, 1)).astype(form)
+    result, least = case.outputs(estimator, X).nbytes, 2**20
+    converted = X.nbytes if form == ">f8" else 0  # scikit-learn's check changes the byte order
+    tracemalloc.start()
+    try:
+        case.outputs(estimator, X)
+        assert tracemalloc.get_traced_memory()[1] < 1.2 * result + converted + least
+    finally:
+        tracemalloc.stop()
+
+
+def test_calibration_converts_the_drawn_rows_alone(case):
+    estimator, X = case.fit(), np.tile(case.X, (2000, 1))
+    tracemalloc.start()
+    try:
+        estimator.prune(X, pruning_ratio=0.5)
+        assert tracemalloc.get_traced_memory()[1] < 0.4 * X.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 # -- datasets and iterators -----------------------------------------------------------------------

@@ -60,7 +60,7 @@ class ExactElimination(NetworkStatistic):
         with torch.no_grad(), tqdm(total=n_weights, unit="weight", disable=None) as bar:
             outputs = torch.cat(
                 [
-                    output_tensor(probed(part.X.clone()), len(part))
+                    output_tensor(probed(part.X[:].clone()), len(part))
                     for part in map(samples.take, _blocks(len(samples)))
                 ]
             )

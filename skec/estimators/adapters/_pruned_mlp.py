@@ -18,6 +18,7 @@ from ._skorch import SkorchAdapter
 class PrunedMLPAdapter(SkorchAdapter):
     """A ``PrunedMLPRegressor`` or ``PrunedMLPClassifier``."""
 
+    accepts_sparse = ("csr", "csc", "coo")
     features = Adapter.features  # the estimator checks its data
 
     @staticmethod

@@ -1,0 +1,111 @@
+"""Rows that become tensors when they are read."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from torch import Tensor
+
+_SMALL = 2**24  # bytes of a matrix that is always made dense
+
+
+class LazyRows:
+    """Rows of an array or a CSR matrix that become dense tensors when they are read.
+
+    A large matrix need not be converted as a whole, so the memory is that of the rows in use. The
+    matrix itself is not changed.
+
+    Parameters
+    ----------
+    values : array or CSR matrix of shape (n_samples, n_features)
+        Numbers; they are not copied.
+    dtype : torch.dtype, default=torch.float32
+        Of the tensors.
+    device : str or torch.device, default="cpu"
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = LazyRows(np.arange(6.0).reshape(3, 2))
+    >>> rows[1:]
+    tensor([[2., 3.],
+            [4., 5.]])
+    >>> rows.take([2]).shape
+    torch.Size([1, 2])
+    """
+
+    ndim = 2
+
+    def __init__(self, values: Any, dtype: torch.dtype = torch.float32, device: Any = "cpu"):
+        self.values, self.dtype, self.device = values, dtype, device
+
+    @property
+    def shape(self) -> torch.Size:
+        """The number of rows and columns."""
+        return torch.Size(self.values.shape)
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        """Some rows as a new dense tensor; one row if ``rows`` is an integer."""
+        if isinstance(rows, Integral):
+            return self[[rows]][0]
+        part, dtype = self.values[_as_index(rows)], str(self.dtype).removeprefix("torch.")
+        part = (
+            in_dtype(part, dtype, copy=None).toarray() if issparse(part) else in_dtype(part, dtype)
+        )
+        return torch.from_numpy(part).to(self.device)
+
+    def take(self, rows: Any) -> LazyRows:
+        """Some rows, not yet as a tensor."""
+        return type(self)(self.values[_as_index(rows)], self.dtype, self.device)
+
+    def in_memory(self) -> Tensor | LazyRows:
+        """One tensor; the rows as they are if that tensor is much larger than a sparse matrix."""
+        return self[:] if not issparse(self.values) or small_when_dense(self.values) else self
+
+    def to(self, device: Any) -> LazyRows:
+        """The rows as tensors on another device."""
+        return type(self)(self.values, self.dtype, device)
+
+
+def small_when_dense(matrix: Any) -> bool:
+    """Whether a CSR matrix needs little memory as an array, or not more."""
+    n_rows, n_columns = matrix.shape
+    sparse = matrix.data.nbytes + matrix.indices.nbytes
+    return n_rows * n_columns * matrix.dtype.itemsize <= max(_SMALL, sparse)
+
+
+def in_dtype(values: Any, dtype: Any, copy: bool | None = True) -> Any:
+    """An array or CSR matrix in a dtype; with ``copy=None`` a copy only if the dtype differs.
+
+    Raises
+    ------
+    ValueError
+        For numbers that are too large for the dtype.
+    """
+    dtype, sparse = np.dtype(dtype), issparse(values)
+    with np.errstate(over="ignore"):
+        if sparse:
+            converted: Any = values.astype(dtype, copy=bool(copy))
+        elif copy:
+            converted = np.array(values, dtype=dtype, order="C")
+        else:
+            converted = np.asarray(values, dtype=dtype, order="C")
+    numbers = converted.data if sparse else converted
+    narrower = dtype.itemsize < values.dtype.itemsize
+    if narrower and numbers.size and not np.isfinite([numbers.min(), numbers.max()]).all():
+        raise ValueError(
+            f"X has values too large for dtype={dtype.name!r}, up to {np.abs(values).max():.3g}. "
+            f"Scale the features (StandardScaler), or use dtype='float64'."
+        )
+    return converted
+
+
+def _as_index(rows: Any) -> Any:
+    return rows.cpu().numpy() if isinstance(rows, Tensor) else rows
