@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import isclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.multiclass import type_of_target
 from skorch import NeuralNetClassifier
 from skorch.utils import to_numpy
 from torch import Tensor, nn
@@ -20,8 +19,10 @@ from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, 
 from .base import PrunedMLP
 from .documentation import documented
 from .prediction import predictions
+from .targets import check_indicator, check_labels, is_indicator, with_class_weight
 from .training_data import first_item
 
+_LOSSES_OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 _Self = TypeVar("_Self", bound="PrunedMLPClassifier")
 
 
@@ -44,7 +45,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
     ----------
     {attributes}
     classes_ : array of shape (n_classes,)
-        Class labels.
+        Class labels; with several labels per sample the numbers of the columns of y.
 
     See Also
     --------
@@ -144,9 +145,24 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             return np.arange(self.n_outputs_)
         raise AttributeError(f"This {type(self).__name__} is not fitted and has no classes_ yet.")
 
+    _multilabel_ = False  # whether y is a matrix with a column of zeros and ones for each label
+
     def _check_targets(self, y: Any, *, reset: bool, classes: Any = None) -> np.ndarray:
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        multilabel, new = is_indicator(y), reset or "_classes_" not in vars(self)
+        if not new and multilabel != self._multilabel_:
+            raise ValueError(
+                f"y has {'several labels' if multilabel else 'one class'} per sample, but this "
+                f"estimator was fitted with {'one class' if multilabel else 'several labels'} per "
+                f"sample. Call fit for other targets."
+            )
+        if multilabel:
+            y = check_indicator(y, None if reset else self.n_outputs_, classes)
+            if new:
+                self._set_classes(np.arange(y.shape[1]), multilabel=True)
+            if new and not reset:  # only the number of outputs was known
+                self.initialize_criterion()
+            return y
+        y = check_labels(y)
         if reset:
             labels = np.unique(y) if classes is None else np.unique(np.asarray(classes))
             if len(labels) < 2:
@@ -154,9 +170,8 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
                     f"y has 1 class, {labels[0]!r}; a classifier needs samples of at least 2 "
                     f"classes."
                 )
-            self._classes_ = labels
-            self.n_outputs_ = len(labels)
-        elif "_classes_" not in vars(self):  # only the number of outputs was known
+            self._set_classes(labels)
+        elif new:  # only the number of outputs was known
             labels = np.unique(y if classes is None else classes)
             if len(labels) == self.n_outputs_:
                 self._classes_ = labels
@@ -173,37 +188,48 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             )
         return np.searchsorted(self.classes_, y)
 
+    def _check_indicator(self, y: Any, *, reset: bool, classes: Any) -> np.ndarray:
+        """Check a matrix with a column of zeros and ones for each label."""
+        y = check_indicator(y)
+        if reset:
+            self._set_classes(np.arange(y.shape[1]), multilabel=True)
+        if y.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"y has {y.shape[1]} labels, but this estimator was fitted with "
+                f"{self.n_outputs_}. Call fit for other targets."
+            )
+        if classes is not None and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"classes={classes!r} are not the columns of y, which are the labels 0 to "
+                f"{y.shape[1] - 1}. Leave classes out."
+            )
+        return y
+
+    def _set_classes(self, labels: np.ndarray, multilabel: bool = False) -> None:
+        self._classes_, self.n_outputs_, self._multilabel_ = labels, len(labels), multilabel
+
     def _with_class_weight(self, y: np.ndarray, sample_weight: Any) -> Any:
         if self.class_weight is None:
             return sample_weight
-        labels = self.classes_[y]
-        if isinstance(self.class_weight, dict):
-            bad = [w for w in self.class_weight.values() if not (np.isfinite(w) and w >= 0)]
-            if bad or not any(self.class_weight.get(label, 1) for label in np.unique(labels)):
-                raise ValueError(
-                    f"class_weight must map classes to non-negative numbers that are not all zero; "
-                    f"got {self.class_weight}."
-                )
-        if self.class_weight == "balanced" and sample_weight is not None:
-            # class frequencies are sums of sample weights
-            totals = np.bincount(y, sample_weight, minlength=len(self.classes_))
-            present = totals > 0
-            by_class = np.zeros(len(totals))
-            by_class[present] = totals.sum() / (present.sum() * totals[present])
-            return by_class[y] * sample_weight
-        by_class = compute_sample_weight(self.class_weight, labels)
-        return by_class if sample_weight is None else by_class * sample_weight
+        if self._multilabel_:
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs one class per sample; y has several "
+                f"labels per sample. Use sample_weight, or criterion__pos_weight for the labels."
+            )
+        return with_class_weight(self.class_weight, self.classes_, y, sample_weight)
 
     def _describe_dataset(self, dataset: Any) -> None:
-        x, _ = first_item(dataset)
+        x, y = first_item(dataset)
         self.n_features_in_ = int(np.shape(x)[0])
+        if np.ndim(y) == 1 and len(y) > 1:
+            self._set_classes(np.arange(len(y)), multilabel=True)
+            return
         labels = np.unique([int(dataset[i][1]) for i in range(len(dataset))])
         if len(labels) < 2:
             raise ValueError(
                 f"The Dataset has 1 class, {labels[0]}; a classifier needs at least 2."
             )
-        self._classes_ = np.arange(labels.max() + 1)
-        self.n_outputs_ = len(self._classes_)
+        self._set_classes(np.arange(labels.max() + 1))
 
     @classmethod
     def from_network(
@@ -219,7 +245,9 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         Parameters
         ----------
         network : torch.nn.Module
-            It is copied. It returns one logit for each class.
+            It is copied. It returns one logit for each class. With
+            ``criterion=torch.nn.BCEWithLogitsLoss`` and several outputs, each is the logit of a
+            label that a sample may have beside others.
         classes : array of shape (n_classes,), default=None
             Class labels in the order of the outputs; by default 0, 1, …
         feature_names_in : array of str, default=None
@@ -252,12 +280,36 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         return net
 
     def _take_outputs(self, n_outputs: int) -> None:
-        self.n_outputs_, self._classes_ = n_outputs, np.arange(n_outputs)
+        loss = self.criterion if isclass(self.criterion) else type(self.criterion)
+        several = n_outputs > 1 and issubclass(loss, nn.BCEWithLogitsLoss)
+        self._set_classes(np.arange(n_outputs), multilabel=several)
+
+    def initialize_criterion(self):
+        """Create the loss; the default for several labels per sample is ``BCEWithLogitsLoss``."""
+        if self._multilabel_ and self.criterion is nn.CrossEntropyLoss:
+            self.criterion_ = nn.BCEWithLogitsLoss(**self.get_params_for("criterion"))
+            return self
+        super().initialize_criterion()
+        if self._multilabel_ and isinstance(self.criterion_, _LOSSES_OF_ONE_CLASS):
+            raise ValueError(
+                f"criterion={type(self.criterion_).__name__} is the loss of one class per sample; "
+                f"y has several labels per sample. Use torch.nn.BCEWithLogitsLoss, or leave "
+                f"criterion out."
+            )
+        return self
+
+    def _nonlinearity(self) -> Callable[[Any], Any]:
+        nonlinearity = super()._nonlinearity()
+        logits = isinstance(self.criterion_, nn.BCEWithLogitsLoss | nn.MultiLabelSoftMarginLoss)
+        if self._multilabel_ and logits and self.predict_nonlinearity == "auto":
+            return torch.sigmoid  # skorch's is that of two classes and one logit
+        return nonlinearity
 
     def _target_facts(self) -> dict[str, list[Any]]:
         if "_classes_" not in vars(self) or self._classes_.dtype.kind not in "biufUO":
             return {}
-        return {"classes": self._classes_.tolist(), "dtype": [self._classes_.dtype.str]}
+        facts = {"classes": self._classes_.tolist(), "dtype": [self._classes_.dtype.str]}
+        return facts | ({"multilabel": [True]} if self._multilabel_ else {})
 
     def _take_target_facts(self, facts: dict[str, list[Any]]) -> None:
         labels = np.asarray(facts.get("classes", []), np.dtype(facts.get("dtype", ["O"])[0]))
@@ -267,7 +319,11 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
                 f"The file has no valid class labels: {labels.tolist()[:10]} for {n_outputs} "
                 f"outputs. Save the weights again with save_params of a fitted estimator."
             )
-        self._classes_ = labels
+        multilabel = facts.get("multilabel", [False]) == [True]
+        changed = multilabel != self._multilabel_
+        self._set_classes(labels, multilabel)
+        if changed:
+            self.initialize_criterion()
 
     def _fit_target_scale(
         self,
@@ -287,16 +343,19 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         return 0.0
 
     def _stratification(self, y: Any) -> np.ndarray | None:
-        return None if y is None or type_of_target(y) == "continuous" else np.asarray(y)
+        several = self._multilabel_ or y is None or type_of_target(y) == "continuous"
+        return None if several else np.asarray(y)
 
     def _mismatch(self, shape: tuple[int, ...]) -> str:
         categorical = isinstance(self.criterion_, nn.CrossEntropyLoss | nn.NLLLoss)
-        if not categorical or (len(shape) >= 2 and shape[1] == self.n_outputs_):
+        checked = categorical or self._multilabel_
+        if not checked or (len(shape) >= 2 and shape[1] == self.n_outputs_):
             return ""
-        return f"it needs one output for each of the {self.n_outputs_} classes"
+        kind = "labels" if self._multilabel_ else "classes"
+        return f"it needs one output for each of the {self.n_outputs_} {kind}"
 
     def _network_targets(self, y: Any) -> Tensor:
-        return y.long()
+        return y.to(getattr(torch, self._precision)) if self._multilabel_ else y.long()
 
     def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
         criterion = loss_of_outputs(self.criterion_, classifier=True)
@@ -312,10 +371,27 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         Returns
         -------
         array of shape (n_samples, n_classes)
-            float64; columns in the order of ``classes_``.
+            float64; columns in the order of ``classes_``. With one class per sample, the
+            probabilities of a row sum to one. With several labels per sample, each is the
+            probability that the sample has the label.
         """
         nonlinearity = self._nonlinearity()
         return predictions(self, X, lambda outputs: to_numpy(nonlinearity(outputs.double())))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithm of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            The logarithm of ``predict_proba``, minus infinity for a probability of zero.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
@@ -326,11 +402,20 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
 
         Returns
         -------
-        array of shape (n_samples,)
-            Labels, as in ``classes_``. During training, callbacks get class indices, because the
-            network is trained on these.
+        array of shape (n_samples,), or of shape (n_samples, n_labels)
+            Labels, as in ``classes_``. With several labels per sample, ones for the labels whose
+            probability is above a half, and zeros for the others. During training, callbacks get
+            class indices, because the network is trained on these.
         """
-        indices = self.predict_proba(X).argmax(axis=1)
+        probabilities = self.predict_proba(X)
+        if self._multilabel_:
+            return (probabilities > 0.5).astype(np.int64)
+        indices = probabilities.argmax(axis=1)
         if self._phase is not None or not hasattr(self, "classes_"):  # initialized without data
             return indices
         return self.classes_[indices]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -19,6 +19,7 @@ from .base import PrunedMLP
 from .documentation import documented
 from .prediction import predictions
 from .target_scale import TargetScale
+from .targets import check_numbers
 from .training_data import first_item
 
 _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
@@ -139,23 +140,12 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     }
 
     normalize_y: bool
-    _single_column_: bool  # whether predictions have shape (n_samples,)
 
     def _check_targets(self, y: Any, *, reset: bool, classes: Any = None) -> np.ndarray:
-        y = np.asarray(y)
-        if y.dtype.kind not in "fiub":
-            try:
-                y = y.astype(np.float64)
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"y must be numbers for a regressor; got values like {y.ravel()[0]!r}. Use "
-                    f"PrunedMLPClassifier for labels."
-                ) from None
-        y = y.astype(np.float64)
+        y = check_numbers(y)
         n_outputs = 1 if y.ndim == 1 else y.shape[1]
         if reset:
             self.n_outputs_ = n_outputs
-            self._single_column_ = y.ndim == 1
         elif n_outputs != self.n_outputs_:
             raise ValueError(
                 f"y has {n_outputs} outputs, but this estimator was fitted with "
@@ -169,12 +159,11 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     def _describe_dataset(self, dataset: Any) -> None:
         x, y = first_item(dataset)
         self.n_features_in_ = int(np.shape(x)[0])
-        self._single_column_ = np.ndim(y) == 0
-        self.n_outputs_ = 1 if self._single_column_ else int(np.shape(y)[0])
+        self.n_outputs_ = int(np.prod(np.shape(y)))
         self._fit_target_scale(None, None, reset=True)
 
     def _take_outputs(self, n_outputs: int) -> None:
-        self.n_outputs_, self._single_column_ = n_outputs, n_outputs == 1
+        self.n_outputs_ = n_outputs
         self.target_scale_ = TargetScale.none(n_outputs)
 
     def _fit_target_scale(
@@ -282,7 +271,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
 
         Returns
         -------
-        array of shape (n_samples,) or (n_samples, n_outputs)
+        array of shape (n_samples,), or (n_samples, n_outputs) for several outputs
             float64, in the units of ``y``.
         """
         nonlinearity, scale = self._nonlinearity(), self._target_scale()
@@ -292,7 +281,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
             return scale.restore(numbers.reshape(len(outputs), -1))
 
         y = predictions(self, X, targets)
-        return y[:, 0] if getattr(self, "_single_column_", True) and y.shape[1] == 1 else y
+        return y[:, 0] if y.shape[1] == 1 else y
 
     @property
     def predict_proba(self) -> Any:

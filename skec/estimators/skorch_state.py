@@ -174,6 +174,13 @@ class SkorchEstimator(SkorchParameters):
             )
         return private.visual_block(name, self)
 
+    def _get_params_html(self, deep: bool = True, doc_link: str = "") -> Any:
+        """The parameters of the HTML representation: those of the signature, as the user set them.
+
+        skorch lists the parameters of its default callbacks too.
+        """
+        return super()._get_params_html(False, doc_link)
+
     def _check_fitted(self, method: str) -> None:
         check_is_fitted(
             self,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.exceptions import DTypePromotionError
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 from skorch.dataset import Dataset
@@ -21,6 +22,7 @@ from ..training import TensorBatches
 from ..utils import LazyRows, Samples, in_dtype, private, small_when_dense
 from .fit_data import FitData
 from .rows import drop_zero_weights, merge_equal_rows, split_indices
+from .targets import check_not_missing
 
 PREDICTION_ROWS = 1024  # rows of one forward pass
 _SLICED = {"batch_size", "shuffle", "drop_last", "generator"}  # what TensorBatches takes
@@ -30,9 +32,14 @@ _HOLD_OUT_FROM = 100  # with fewer samples, a tenth of them is too small for val
 
 @contextmanager
 def numbers_expected() -> Iterator[None]:
-    """Explain the error of scikit-learn for strings in X."""
+    """Explain the errors of scikit-learn for strings and dates in X."""
     try:
         yield
+    except DTypePromotionError as error:
+        raise ValueError(
+            "X must hold numbers, and has columns of another type, such as dates. Convert dates "
+            "to numbers, for instance of days."
+        ) from error
     except ValueError as error:
         if "could not convert string" not in str(error):
             raise
@@ -105,6 +112,7 @@ class TrainingData:
                 "sample_weight and class_weight need dataset='auto': your own Dataset class gets "
                 "X and y only. Set dataset='auto', or fit without weights."
             )
+        check_not_missing(y)
         with numbers_expected():
             X, y = validate_data(
                 net,

@@ -41,8 +41,7 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
     sklearn.exceptions.NotFittedError
         If ``mlp`` is not fitted.
     ValueError
-        For ``loss="poisson"``, and for a classifier that predicts several labels per sample or was
-        fitted to a single class.
+        For ``loss="poisson"``, and for a classifier that was fitted to a single class.
 
     See Also
     --------
@@ -75,6 +74,8 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
         return PrunedMLPRegressor.from_network(network, normalize_y=False, **parameters)
     if mlp.n_outputs_ == 1:
         network = _with_two_outputs(network)
+    elif mlp.out_activation_ == "logistic":
+        parameters["criterion"] = nn.BCEWithLogitsLoss  # several labels per sample
     return PrunedMLPClassifier.from_network(network, classes=mlp.classes_, **parameters)
 
 
@@ -102,12 +103,6 @@ def _check_mlp(mlp: object) -> None:
             f"mlp has loss={mlp.loss!r}, which applies an exponential to the outputs; "
             f"PrunedMLPRegressor does not support this. Use loss='squared_error', or prune mlp "
             f"itself with ECPruner(mlp)."
-        )
-    if mlp.out_activation_ == "logistic" and mlp.n_outputs_ > 1:
-        raise ValueError(
-            f"mlp predicts {mlp.n_outputs_} labels per sample; PrunedMLPClassifier predicts one "
-            f"class per sample. Prune mlp itself with ECPruner(mlp), or train one classifier per "
-            f"label with sklearn.multioutput.MultiOutputClassifier."
         )
     if isinstance(mlp, MLPClassifier) and len(mlp.classes_) < 2:
         raise ValueError(
@@ -150,7 +145,7 @@ def to_sklearn(
     ValueError
         If scikit-learn cannot represent the network: its activation is not ``"relu"``, ``"tanh"``,
         ``"logistic"`` or ``"identity"``, its layers do not form a sequence, or its predictions are
-        not the outputs or, for a classifier, their softmax.
+        not the outputs or, for a classifier, their softmax, or sigmoid for several labels.
 
     See Also
     --------
@@ -182,9 +177,11 @@ def to_sklearn(
     _check_predictions(estimator, layers)
     if isinstance(estimator, PrunedMLPClassifier):
         classes = estimator.classes_
-        if len(classes) == 2:
+        several = _predicts_labels(estimator)
+        if len(classes) == 2 and not several:
             _subtract_first_logit(layers)
-        mlp = _untrained(MLPClassifier, layers, classes[:1], classes=classes)
+        y = np.eye(1, len(classes), dtype=int) if several else classes[:1]
+        mlp = _untrained(MLPClassifier, layers, y, classes=classes)
     else:
         _fold_target_scale(layers, estimator.y_mean_, estimator.y_scale_)
         n_outputs = len(layers.biases[-1])
@@ -200,7 +197,10 @@ def _check_predictions(net: PrunedMLPRegressor | PrunedMLPClassifier, layers: Li
     with torch.no_grad():
         outputs = net.network_(torch.tensor(X).to(next(net.network_.parameters()))).double()
     if isinstance(net, PrunedMLPClassifier):
-        expected = outputs if layers.softmax else torch.softmax(outputs, 1)
+        if _predicts_labels(net):
+            expected = torch.sigmoid(outputs)
+        else:
+            expected = outputs if layers.softmax else torch.softmax(outputs, 1)
         fits = np.allclose(net.predict_proba(X), expected.numpy(), atol=1e-4)
     else:
         expected = (outputs.numpy() * net.y_scale_ + net.y_mean_).reshape(net.predict(X).shape)
@@ -208,10 +208,16 @@ def _check_predictions(net: PrunedMLPRegressor | PrunedMLPClassifier, layers: Li
     if not fits:
         raise ValueError(
             f"scikit-learn's regressors predict the outputs of the network, and its classifiers "
-            f"their softmax. The predictions of net differ, with criterion={net.criterion!r} and "
-            f"predict_nonlinearity={net.predict_nonlinearity!r}. Use MSELoss or CrossEntropyLoss "
-            f"and predict_nonlinearity='auto'."
+            f"their softmax, or their sigmoid for several labels per sample. The predictions of "
+            f"net differ, with criterion={net.criterion!r} and "
+            f"predict_nonlinearity={net.predict_nonlinearity!r}. Use MSELoss, CrossEntropyLoss or "
+            f"BCEWithLogitsLoss, and predict_nonlinearity='auto'."
         )
+
+
+def _predicts_labels(net: PrunedMLPClassifier) -> bool:
+    """Whether a classifier predicts several labels per sample."""
+    return net.predict(np.zeros((1, net.n_features_in_))).ndim == 2
 
 
 def _subtract_first_logit(layers: LinearLayers) -> None:

@@ -3,6 +3,8 @@
 import copy
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 import torch
@@ -63,6 +65,10 @@ BAD_X = {
     "three dimensions": (lambda X: X[None], r"dim 3"),
     "no rows": (lambda X: X[:0], r"0 sample\(s\).*minimum of"),
     "no columns": (lambda X: X[:, :0], r"0 feature\(s\)"),
+    "dates": (
+        lambda X: pd.DataFrame({"a": pd.date_range("2020", periods=len(X)), "b": X[:, 0]}),
+        r"X must hold numbers.*dates",
+    ),
     "too large": (lambda X: 1e300 * X, r"X has values too large for dtype='float32'.*float64"),
 }
 
@@ -90,21 +96,55 @@ def test_one_row_is_too_few(case, good, method):
         getattr(good, method)(case.X[:1], case.y[:1])
 
 
+def missing(form, value):
+    """Targets with one missing value, in a container."""
+
+    def change(y):
+        values = y.astype(object)
+        values[3] = value
+        return form(values)
+
+    return change
+
+
+MISSING = [
+    ("an array", np.asarray, None),
+    ("an array", np.asarray, pd.NA),
+    ("an array", np.asarray, pd.NaT),
+    ("a list", list, None),
+    ("a series", pd.Series, None),
+    ("a series", pd.Series, pd.NA),
+    ("a nullable series", lambda y: pd.Series(y.tolist()).convert_dtypes(), None),
+    ("a frame", lambda y: pd.DataFrame({"y": y}), None),
+    ("a column of objects", lambda y: pl.Series("y", y.tolist(), dtype=pl.Object), None),
+    ("dates", lambda y: pd.to_datetime(pd.Series(y)), None),
+    ("strings", lambda y: pd.Series([v if v is None else str(v) for v in y]), None),
+    ("categories", lambda y: pd.Series(y, dtype="category"), None),
+]
+
 BAD_Y = {
     "both": {
         "shorter": (lambda y: y[:-1], r"inconsistent numbers of samples: \[120, 119\]"),
         "nan": (lambda y: np.where(np.arange(len(y)) == 3, np.nan, y), r"y contains NaN"),
         "missing": (lambda y: None, r"requires y"),
+        **{
+            f"{value!r} in {name}": (missing(form, value), r"y contains NaN or .*missing value")
+            for name, form, value in MISSING
+        },
         "three dimensions": (lambda y: y.reshape(-1, 1, 1), r"dim 3|1d array"),
         "sparse": (lambda y: scipy.sparse.csr_array(y[:, None].astype(float)), r"(?i)sparse|dense"),
     },
     "regressor": {
         "strings": (lambda y: np.full(len(y), "red"), r"y must be numbers.*PrunedMLPClassifier"),
         "infinity": (lambda y: np.where(np.arange(len(y)) == 3, np.inf, y), r"y contains infinity"),
+        "dates": (lambda y: pd.date_range("2020", periods=len(y)), r"y must be numbers"),
+        "times": (lambda y: np.arange(len(y)).astype("m8[s]"), r"y must be numbers"),
         "objects": (lambda y: np.array([[]] * len(y) + [None], object)[:-1], r"\by\b"),
     },
     "classifier": {
         "numbers": (lambda y: y + 0.5 * np.random.default_rng(0).random(len(y)), r"continuous"),
+        "object numbers": (lambda y: y.astype(object), r"array of objects.*astype\(int\)"),
+        "mixed": (lambda y: np.array([0, "a"] * 60, object), r"array of objects.*astype\(str\)"),
         "columns": (lambda y: np.column_stack([y, y]), r"y should be a 1d array"),
     },
 }

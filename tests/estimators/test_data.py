@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.exceptions import DataConversionWarning
+from sklearn.neural_network import MLPRegressor
 from skorch.callbacks import Callback
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
@@ -168,7 +170,7 @@ def test_the_form_of_labels_does_not_matter(classification, container):
     np.testing.assert_array_equal(estimator.predict(classification.X), expected)
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (3,)], ids=str)
+@pytest.mark.parametrize("shape", [(), (3,)], ids=str)
 def test_predictions_have_the_shape_of_the_targets(regression, shape):
     y = regression.y.reshape(-1, *(1,) * len(shape)) * np.ones(shape)
     estimator = regression.make().fit(regression.X, y)
@@ -178,10 +180,15 @@ def test_predictions_have_the_shape_of_the_targets(regression, shape):
     assert 0 < estimator.score(regression.X, y) < 1
 
 
-def test_a_column_is_the_same_as_a_vector(regression):
-    column = regression.make().fit(regression.X, regression.y[:, None])
-    vector = regression.fit()
-    np.testing.assert_array_equal(column.predict(regression.X)[:, 0], vector.predict(regression.X))
+@pytest.mark.parametrize("form", [np.asarray, pd.DataFrame, pl.DataFrame])
+def test_a_column_is_a_vector_as_in_scikit_learn(regression, form):
+    column = form(regression.y[:, None])
+    for estimator in (regression.make(), MLPRegressor(hidden_layer_sizes=(4,), random_state=0)):
+        with pytest.warns(DataConversionWarning, match="column-vector y was passed"):
+            predicted = estimator.fit(regression.X, column).predict(regression.X)
+        np.testing.assert_array_equal(
+            predicted, estimator.fit(regression.X, regression.y).predict(regression.X)
+        )
 
 
 def test_a_column_of_labels_is_taken_as_a_vector_with_a_warning(classification):

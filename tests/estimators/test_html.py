@@ -24,6 +24,19 @@ def test_the_page_says_how_much_was_pruned(case, in_pipeline):
     assert f"{n_left:,} of {n_all:,} parameters left" in text
 
 
+@pytest.mark.skipif(not hasattr(BaseEstimator, "_get_params_html"), reason="no table")
+@pytest.mark.parametrize("fitted", [False, True])
+def test_the_page_has_the_parameters_that_the_user_set(case, fitted):
+    estimator = case.kind(lr=0.02, optimizer__weight_decay=0.25)
+    if fitted:
+        estimator.fit(case.X, case.y)
+    table = estimator._get_params_html()
+    assert set(table) == set(estimator._get_param_names())
+    assert set(table.non_default) == {"lr", "optimizer__weight_decay"}
+    assert dict(table)["optimizer__weight_decay"] == 0.25
+    assert "callbacks__" not in visible(estimator._repr_html_())
+
+
 def test_the_page_follows_the_state(case):
     estimator = case.fit()
     estimator.prune(pruning_ratio=0.75)
