@@ -28,7 +28,8 @@ Params: TypeAlias = Mapping[str, Any] | None
 class EstimatorAttributes:
     """The parameters, fitted attributes and hooks that the estimators share.
 
-    The annotations are for type checkers. They have no values, so they create no attributes.
+    The annotations are for type checkers. They have no values, so they create no attributes. What
+    the history says of the training are properties, with the names of scikit-learn's perceptrons.
     """
 
     # -- parameters ---------------------------------------------------------------------------
@@ -107,6 +108,48 @@ class EstimatorAttributes:
     _calibration_: Samples | None
     _valid_loss: float | None  # of the dense network
     _seed_: int
+
+    # -- read from the history ----------------------------------------------------------------
+
+    def _recorded(self, name: str) -> list[float]:
+        """The values of the epochs that have this entry in the history."""
+        if self.history_ is None:
+            raise AttributeError(f"This {type(self).__name__} has no history; it is not fitted.")
+        rows = [row for row in self.history_ if row.get("phase") != "prune"]
+        return [float(row[name]) for row in rows if name in row]
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs of training, in all phases since ``fit`` was called."""
+        return len(self._recorded("train_loss"))
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """Training loss of each of these epochs."""
+        return self._recorded("train_loss")
+
+    @property
+    def loss_(self) -> float:
+        """Training loss of the last epoch."""
+        losses = self._recorded("train_loss")
+        if not losses:
+            raise AttributeError(f"This {type(self).__name__} was not trained and has no loss_.")
+        return losses[-1]
+
+    @property
+    def best_loss_(self) -> float | None:
+        """Lowest training loss of an epoch; None if data were held out."""
+        return None if self.validation_scores_ else min(self._recorded("train_loss"), default=None)
+
+    @property
+    def validation_scores_(self) -> list[float] | None:
+        """Negative validation loss of each epoch with held-out data; None without such epochs."""
+        return [-loss for loss in self._recorded("valid_loss")] or None
+
+    @property
+    def best_validation_score_(self) -> float | None:
+        """The highest of ``validation_scores_``; None if no data were held out."""
+        return max(self.validation_scores_ or [], default=None)
 
     # -- hooks that subclasses define ---------------------------------------------------------
 

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from ..networks import compact, feature_mask
+from ..networks import compact
 from ..training import small_network_mode
 from ..utils import NOT_GIVEN, NotGiven, given
 from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .exchange import NetworkExchange
+from .features import read_columns
 from .fit_data import FitData
 from .interruption import ended_by_interrupt
 from .parameters import CONSTRAINTS, check_parameters
@@ -272,10 +273,10 @@ class PrunedMLP(NetworkExchange):
 
     @property
     def feature_mask_(self) -> np.ndarray:
-        """Which columns of X the network reads, bool of shape (n_features,)."""
+        """Which columns of X can affect the outputs, bool of shape (n_features,)."""
         if not self.initialized_:
             raise AttributeError(f"This {type(self).__name__} is not fitted.")
-        return feature_mask(self.network_, self.n_features_in_).cpu().numpy()
+        return read_columns(self)
 
     def fit_loop(
         self: _Self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any

@@ -103,10 +103,10 @@ early_stopping : bool or "auto"
 validation_fraction : float
     Fraction of the samples to hold out.
 n_iter_no_change : int or None
-    Number of epochs without progress on the validation data after which a phase ends; None trains
-    for all epochs.
+    Number of epochs without progress after which a phase ends; None trains for all epochs. Progress
+    is a decrease of the validation loss, or of the training loss if no data are held out.
 tol : float
-    The least decrease of the validation loss that counts as progress.
+    The least decrease of the loss that counts as progress.
 {own_parameters}
 dtype : {"float32", "float64"}
     Precision of the network.
@@ -152,12 +152,23 @@ n_parameters_, n_nonzero_parameters_ : int
     Number of weights and biases, and of those that are not zero.
 history : skorch.history.History
     One row per epoch, with the phase (``"dense"``, ``"prune"``, ``"refit"``) and the losses.
+n_iter_ : int
+    Number of epochs of training, in all phases since the last ``fit``.
+loss_curve_, loss_ : list of float, float
+    Training loss of each of these epochs, and of the last one.
+validation_scores_, best_validation_score_ : list of float, float; or None
+    Negative validation loss of each epoch with held-out data, and the highest of them; None if no
+    data were held out. By default these are the epochs of the dense phase.
+best_loss_ : float or None
+    Lowest training loss of an epoch; None if data were held out.
 module_ : torch.nn.Module
     The pruned network.
 dense_module_ : torch.nn.Module
     The network before pruning; dropped by ``compact``.
 feature_mask_ : bool array of shape (n_features,)
-    Which columns of X the network reads; before ``compact``, all of them.
+    Which columns of X can affect the outputs. A column whose weights were all removed is not among
+    them, nor is one that only dead units read. ``compact`` keeps these columns. If the layers of
+    the network do not form a sequence, all columns count.
 n_features_in_, n_outputs_ : int
     Numbers of columns of X and of outputs of the network.
 feature_names_in_ : array of shape (n_features,)

@@ -45,32 +45,43 @@ _PER_STEP = (
 )
 
 
-class BestWeights:
-    """Stores the weights with the lowest loss, and counts epochs without progress.
-
-    skorch's ``EarlyStopping(load_best=True)`` cannot replace it: it starts after the first epoch,
-    while the weights before a refit may be the best; it would have to be added to the user's
-    callbacks; and it counts the epochs of all phases.
+class Progress:
+    """Counts epochs without progress.
 
     Parameters
     ----------
-    module : torch.nn.Module
     tol : float
         The least decrease of the loss that counts as progress.
     """
 
-    def __init__(self, module: nn.Module, tol: float):
-        self.module, self.tol = module, tol
-        self.loss, self.epoch = math.inf, 0
+    def __init__(self, tol: float):
+        self.tol, self.loss, self.epochs_without = tol, math.inf, 0
+
+    def update(self, loss: float) -> None:
+        """Record the loss after an epoch."""
+        self.epochs_without += 1
+        if loss < self.loss - self.tol:
+            self.loss, self.epochs_without = loss, 0
+
+
+class BestWeights:
+    """Stores the weights with the lowest loss.
+
+    skorch's ``EarlyStopping(load_best=True)`` cannot replace it: it starts after the first epoch,
+    while the weights before a refit may be the best; and it would have to be added to the user's
+    callbacks.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module, self.loss, self.epoch = module, math.inf, 0
         self.state: dict[str, torch.Tensor] | None = None
-        self.epochs_without_progress = 0
-        self._progress_loss = math.inf
 
     def update(self, loss: float, epoch: int) -> None:
         """Record the loss after an epoch."""
-        self.epochs_without_progress += 1
-        if loss < self._progress_loss - self.tol:
-            self._progress_loss, self.epochs_without_progress = loss, 0
         if loss < self.loss:
             self.loss, self.state, self.epoch = loss, _state(self.module), epoch
 
@@ -223,6 +234,9 @@ class Phase:
     def _run_epochs(self) -> tuple[int, float | None]:
         net, trained = self.net, self.net._trained()
         best, last_good, epoch = self._best_weights(trained), _state(trained), 0
+        progress = Progress(net.tol)
+        if best.state is not None:  # the weights before a refit count as an epoch
+            progress.update(best.loss)
         try:
             for epoch in range(1, self.epochs + 1):
                 net.notify("on_epoch_begin", **self.datasets)
@@ -238,10 +252,11 @@ class Phase:
                 net.notify("on_epoch_end", **self.datasets)
                 last_good = _state(trained)
                 if self.valid_batches is not None:
-                    best.update(self._epoch_loss("valid"), epoch)
-                    patience = net.n_iter_no_change
-                    if patience is not None and best.epochs_without_progress >= patience:
-                        break
+                    loss = self._epoch_loss("valid")
+                    best.update(loss, epoch)
+                progress.update(loss)
+                if progress.epochs_without >= (net.n_iter_no_change or math.inf):
+                    break
         except PhaseStopped:
             pass
         except KeyboardInterrupt:
@@ -255,7 +270,7 @@ class Phase:
     def _best_weights(self, trained: nn.Module) -> BestWeights:
         """A new record of the best weights; that of a refit includes the weights before it."""
         net, valid = self.net, self.datasets["dataset_valid"]
-        best = BestWeights(trained, net.tol)
+        best = BestWeights(trained)
         if self.name == "refit" and isinstance(valid, Samples) and not _overridden(net):
             batches = TensorBatches(net._data.in_network_units(valid), 1024)
             best.update(mean_loss(net.network_, net._loss_function(), batches), epoch=0)

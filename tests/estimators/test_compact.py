@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skec.networks import InputColumns
+from skec.networks import InputColumns, feature_mask
 from skec.training import Chain
 
 pytestmark = pytest.mark.filterwarnings("ignore::skec.PruningWarning")  # most is gone
@@ -124,8 +126,8 @@ class TestCompact:
 
     def test_knows_which_columns_it_reads(self, case, way):
         estimator, smaller = fitted(case, way)
-        assert estimator.feature_mask_.tolist() == [True] * 5
         found = smaller.feature_mask_
+        np.testing.assert_array_equal(estimator.feature_mask_, found)
         np.testing.assert_array_equal(found, columns_on_a_path(estimator))
         assert found.dtype == bool
         X = case.X.copy()
@@ -224,16 +226,18 @@ def test_a_new_fit_starts_from_the_full_size(case, assert_same_weights):
     estimator, smaller = fitted(case)
     smaller.fit(case.X, case.y)
     assert_same_weights(smaller.module_, estimator.module_)
-    assert smaller.feature_mask_.all()
+    assert feature_mask(smaller.module_).all()
+    np.testing.assert_array_equal(smaller.feature_mask_, columns_on_a_path(smaller))
     smaller.prune(pruning_ratio=0.1)  # from the kept dense network again
     assert smaller.dense_module_.hidden_0.weight.shape == (24, 5)
 
 
 def test_a_warm_start_goes_on_from_the_small_network(case, count_revived):
     _, smaller = fitted(case, warm_start=True)
-    columns, n_parameters = smaller.feature_mask_, smaller.n_parameters_
+    columns, n_parameters = feature_mask(smaller.module_), smaller.n_parameters_
     smaller.set_params(pruning_ratio=0.2).fit(case.X, case.y)
-    np.testing.assert_array_equal(smaller.feature_mask_, columns)
+    assert torch.equal(feature_mask(smaller.module_), columns)
+    assert not (smaller.feature_mask_ & ~columns.numpy()).any()
     assert smaller.n_parameters_ == n_parameters
     total = sum(mask.numel() for mask in smaller.masks_.values())
     assert smaller.sparsity_ == round(0.2 * total) / total
@@ -362,6 +366,29 @@ class Backwards(nn.Module):
 
 def test_columns_are_those_of_x_whatever_the_module(case):
     assert case.fit(module=Backwards).feature_mask_.tolist() == [True] * 5
+
+
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
+@settings(
+    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(ratio=st.floats(0.5, 0.99), method=st.sampled_from(["random", "magnitude", "ec"]))
+def test_columns_are_known_before_compaction(case, pruned_often, ratio, method):
+    estimator = pruned_often.setdefault(case.kind, case.make(hidden_layer_sizes=(8, 8)))
+    if not hasattr(estimator, "module_"):
+        estimator.fit(case.X, case.y)
+    estimator.prune(pruning_ratio=ratio, method=method)
+    columns = estimator.feature_mask_
+    np.testing.assert_array_equal(columns, columns_on_a_path(estimator))
+    X = case.X.copy()
+    X[:, ~columns] += 100.0
+    np.testing.assert_array_equal(case.outputs(estimator, X), case.outputs(estimator))
+    np.testing.assert_array_equal(copy.deepcopy(estimator).compact().feature_mask_, columns)
+
+
+@pytest.fixture(scope="module")
+def pruned_often():
+    return {}
 
 
 def test_an_own_sequence_becomes_smaller(case):

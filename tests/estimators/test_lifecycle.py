@@ -9,10 +9,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, mean_squared_error
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from skorch.callbacks import Callback
 from torch import nn
 
 import skec
+from skec import PrunedMLPClassifier
 
 
 def phases(estimator):
@@ -491,6 +493,60 @@ def test_training_stops_when_it_makes_no_progress(case, patience, tol):
         waited = 0 if loss < best - tol else waited + 1
         best = loss if waited == 0 else best
     assert waited == patience
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+@pytest.mark.parametrize("tol", [0.0, 0.3])
+def test_without_held_out_data_the_training_loss_decides(case, patience, tol):
+    estimator = case.fit(
+        early_stopping=False,
+        lr_schedule="constant",
+        lr=0.1,
+        refit_lr=0.1,
+        max_epochs=120,
+        refit_epochs=120,
+        n_iter_no_change=patience,
+        tol=tol,
+    )
+    for phase in ("dense", "refit"):
+        best, waited = np.inf, 0
+        for row in estimator.history:
+            if row["phase"] == phase:
+                assert waited < patience, "training went on although it should have stopped"
+                waited = 0 if row["train_loss"] < best - tol else waited + 1
+                best = row["train_loss"] if waited == 0 else best
+        assert waited == patience, phase
+    assert estimator.dense_epochs_ == sum(row["phase"] == "dense" for row in estimator.history)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True, "auto"])
+def test_the_training_has_the_attributes_of_scikit_learns_perceptrons(case, early_stopping):
+    estimator = case.make(early_stopping=early_stopping)
+    names = ["n_iter_", "loss_", "loss_curve_", "best_loss_", "validation_scores_"]
+    names.append("best_validation_score_")
+    assert not any(hasattr(estimator, name) for name in names)
+    estimator.fit(case.X, case.y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 6
+    losses = [row["train_loss"] for row in estimator.history if row["phase"] != "prune"]
+    assert estimator.loss_curve_ == losses
+    assert estimator.loss_ == losses[-1]
+    mlp = MLPClassifier if case.kind is PrunedMLPClassifier else MLPRegressor
+    theirs = mlp(early_stopping=bool(early_stopping), max_iter=6).fit(case.X, case.y)
+    for name in names:
+        ours = getattr(estimator, name)
+        kind = (int, float, list, type(None))
+        assert [isinstance(ours, k) for k in kind] == [
+            isinstance(getattr(theirs, name), k) for k in kind
+        ], name
+    if early_stopping:
+        scores = [-row["valid_loss"] for row in estimator.history if "valid_loss" in row]
+        assert estimator.validation_scores_ == scores
+        assert len(scores) == (6 if early_stopping is True else 4)
+        assert estimator.best_validation_score_ == max(scores)
+    else:
+        assert estimator.best_loss_ == min(losses)
+    assert estimator.partial_fit(case.X, case.y).n_iter_ == 10
+    assert estimator.fit(case.X, case.y).n_iter_ == 6
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25])
