@@ -574,3 +574,20 @@ def test_the_automatic_metric_follows_the_loss_unless_the_criterion_has_its_own(
 def test_an_unknown_method_lists_the_known_ones(method):
     with pytest.raises(ValueError, match=r"Choose one of \['ec', 'ec_exact', 'gradient'"):
         CRITERIA.make(method)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_that_are_zero_up_to_rounding_are_zero(dtype):
+    """The bias makes up for any weight of a unit that is active for one sample."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.rand(40, 30, generator=generator, dtype=dtype)
+    network = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 1)).to(dtype)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=dtype))
+        z = network[0](X) - network[0].bias
+        first, second = z.topk(2, dim=0).values
+        network[0].bias.copy_(-(first + second) / 2)  # above zero for the largest alone
+        assert ((network[0](X) > 0).sum(0) == 1).all()
+    result = prune(network, X, pruning_ratio=0.5, method="ec", n_steps=1)
+    assert result.scores["0"].count_nonzero() == 0

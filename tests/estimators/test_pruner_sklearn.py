@@ -114,10 +114,9 @@ NEED_WEIGHTS = {
 
 
 def expected_failures(pruner):
-    """Those of scikit-learn's own estimators, in its versions that have no weights too."""
-    failures = EQUAL_WEIGHTS if isinstance(pruner.estimator, MLPRegressor) else set()
-    failures = failures if HAS_WEIGHTS else EQUAL_WEIGHTS | NEED_WEIGHTS
-    return dict.fromkeys(failures, "so it is with scikit-learn's own")
+    """Those of scikit-learn's own estimators, in its versions that have no weights."""
+    failures = set() if HAS_WEIGHTS else EQUAL_WEIGHTS | NEED_WEIGHTS
+    return dict.fromkeys(failures, "this version of scikit-learn has no sample weights")
 
 
 @parametrize_with_checks(

@@ -10,6 +10,8 @@ from ._base import LayerBatch, Need
 from ._convolutions import SharedWeightMoments
 from ._sums import WeightMoments
 
+_ROUNDINGS = 16  # errors of a difference of sums, in units of rounding of its terms
+
 
 class SensitivityMoments(WeightMoments):
     """Moments of a layer's inputs, weighted by the sensitivity of each unit.
@@ -58,7 +60,9 @@ class SensitivityMoments(WeightMoments):
         first, second = self._block.sums
         self._block = None
         offset = first / torch.where(total > 0, total, 1.0)[:, None]
-        scatter = second.addcmul_(first, offset, value=-1.0).clamp_min_(0.0)
+        rounding = second * (_ROUNDINGS * torch.finfo(centre.dtype).eps)
+        scatter = second.addcmul_(first, offset, value=-1.0)
+        scatter.masked_fill_(scatter <= rounding, 0.0)  # noise would break ties of scores
         self._merge(total, offset.add_(centre), scatter)
 
 
