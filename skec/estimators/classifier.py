@@ -188,23 +188,6 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             )
         return np.searchsorted(self.classes_, y)
 
-    def _check_indicator(self, y: Any, *, reset: bool, classes: Any) -> np.ndarray:
-        """Check a matrix with a column of zeros and ones for each label."""
-        y = check_indicator(y)
-        if reset:
-            self._set_classes(np.arange(y.shape[1]), multilabel=True)
-        if y.shape[1] != self.n_outputs_:
-            raise ValueError(
-                f"y has {y.shape[1]} labels, but this estimator was fitted with "
-                f"{self.n_outputs_}. Call fit for other targets."
-            )
-        if classes is not None and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"classes={classes!r} are not the columns of y, which are the labels 0 to "
-                f"{y.shape[1] - 1}. Leave classes out."
-            )
-        return y
-
     def _set_classes(self, labels: np.ndarray, multilabel: bool = False) -> None:
         self._classes_, self.n_outputs_, self._multilabel_ = labels, len(labels), multilabel
 

@@ -39,7 +39,6 @@ class _AlignedRows(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-@torch.no_grad()
 def outputs_in_blocks(net: Any, X: Tensor | LazyRows) -> Iterator[Any]:
     """Yield the outputs of a net's network for blocks of rows.
 
@@ -58,7 +57,7 @@ def outputs_in_blocks(net: Any, X: Tensor | LazyRows) -> Iterator[Any]:
         rows = X[start : start + n_rows]
         padding = -len(rows) % _ROW_BLOCK
         padded = nn.functional.pad(rows, (0, 0) * (rows.ndim - 1) + (0, padding))
-        with small_network_mode(), _AlignedRows():
+        with small_network_mode(), torch.no_grad(), _AlignedRows():
             outputs = net.infer(padded)
         if not isinstance(outputs, tuple):
             yield outputs[: len(rows)]

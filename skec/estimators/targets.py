@@ -68,8 +68,17 @@ def is_indicator(y: Any) -> bool:
     return columns and type_of_target(y, input_name="y") == "multilabel-indicator"
 
 
-def check_indicator(y: Any) -> np.ndarray:
-    """A matrix of labels as int8 of shape (n_samples, n_labels)."""
+def check_indicator(y: Any, n_labels: int | None = None, classes: Any = None) -> np.ndarray:
+    """A matrix of labels as int8 of shape (n_samples, n_labels).
+
+    Parameters
+    ----------
+    y : array or sparse matrix of shape (n_samples, n_labels)
+    n_labels : int, default=None
+        The number of labels that a fitted estimator knows.
+    classes : array-like, default=None
+        As in ``partial_fit``; they can only be the numbers of the columns.
+    """
     numbers = y.data if issparse(y) else np.asarray(y)
     values = np.unique(numbers)
     if not np.isin(values, (0, 1)).all():
@@ -77,6 +86,16 @@ def check_indicator(y: Any) -> np.ndarray:
             f"y has several columns, so it must hold zeros and ones, one column for each label; "
             f"got the values {values[:5]}. Use MultiOutputClassifier for several classes in each "
             f"column."
+        )
+    if n_labels not in (None, y.shape[1]):
+        raise ValueError(
+            f"y has {y.shape[1]} labels, but this estimator was fitted with {n_labels}. Call fit "
+            f"for other targets."
+        )
+    if classes is not None and not np.array_equal(classes, np.arange(y.shape[1])):
+        raise ValueError(
+            f"classes={classes!r} are not the columns of y, which are the labels 0 to "
+            f"{y.shape[1] - 1}. Leave classes out."
         )
     return (y.toarray() if issparse(y) else np.asarray(y)).astype(np.int8)
 

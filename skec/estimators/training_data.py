@@ -224,7 +224,9 @@ class TrainingData:
     def first_rows(dataset: Any) -> Samples:
         """A few samples of a dataset, for checks."""
         if isinstance(dataset, Samples):
-            return dataset.take(slice(_FEW))
+            few = dataset.take(slice(_FEW))
+            few.X = few.X[:]
+            return few
         return _gather(dataset, _FEW)
 
     # -- parts and batches --------------------------------------------------------------------
