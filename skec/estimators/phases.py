@@ -91,7 +91,15 @@ def check_pruning(net: Any, settings: PruningSettings, data: FitData) -> None:
     """Raise before any training if the network cannot be pruned with these settings."""
     check_outputs(net, data)
     few = net._data.calibration(net._data.first_rows(data.dataset), None, None)
-    settings.check(PrunedMLPAdapter(net), net.network_, few)
+    try:
+        settings.check(PrunedMLPAdapter(net), net.network_, few)
+    except TypeError as error:
+        if not data.forward_params:
+            raise
+        raise TypeError(
+            f"{error}. The network is pruned, and predicts, without the arguments "
+            f"{sorted(data.forward_params)} of fit: give them default values in its forward."
+        ) from error
 
 
 def prune_dense(

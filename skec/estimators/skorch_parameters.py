@@ -148,7 +148,7 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
     def _is_in_optimizer(self, name: str) -> bool:
         """Whether a parameter is a value in the parameter groups of a present optimiser."""
         prefix, last = name.split("__", 1)[0], name.split("__")[-1]
-        optimizer = getattr(self, "optimizer_" if prefix == "lr" else f"{prefix}_", None)
+        optimizer: Any = getattr(self, "optimizer_" if prefix == "lr" else f"{prefix}_", None)
         return self._is_virtual_param(name) and all(
             last in group for group in optimizer.param_groups
         )

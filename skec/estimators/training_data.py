@@ -258,13 +258,12 @@ class TrainingData:
             return _as_tensors(train), self._checked(_as_tensors(valid))
         if not net.train_split or not self._holds_out(dataset):
             return dataset, None
-        known = isinstance(dataset, Samples) and dataset.y is not None
-        rng = np.random.RandomState(net._seed_)
+        targets = getattr(dataset, "y", None) if isinstance(dataset, Samples) else None
         train, valid = split_indices(
             len(dataset),
             net.validation_fraction,
-            rng,
-            net._stratification(dataset.y.cpu().numpy() if known else None),
+            np.random.RandomState(net._seed_),
+            net._stratification(None if targets is None else targets.cpu().numpy()),
         )
         if isinstance(dataset, Samples):
             return dataset.take(torch.from_numpy(train)), dataset.take(torch.from_numpy(valid))

@@ -142,6 +142,18 @@ def test_groups_go_to_the_split_and_gains_to_the_network(case, method):
     )
 
 
+class Demanding(Gained):
+    def forward(self, X, gain):
+        return gain * self.linear(X)
+
+
+def test_a_forward_needs_defaults_for_further_arguments(case, epoch_counter):
+    net = case.make(module=Demanding, callbacks=[epoch_counter])
+    with pytest.raises(TypeError, match=r"arguments \['gain'\] of fit: give them default values"):
+        net.fit(case.X, case.y, gain=1.0)
+    assert epoch_counter.began == 0
+
+
 def test_groups_are_not_divided(case):
     look = Look()
     split = ValidSplit(GroupKFold(3))
