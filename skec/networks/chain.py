@@ -145,7 +145,7 @@ def _check_part(name: str, part: nn.Module, before: bool, after: bool) -> None:
         kind in (*PRUNABLE, *_UNIT_BY_UNIT, *POOLING)
         or (flattens and kind is nn.Flatten)
         or (before and kind in (InputColumns, nn.Unflatten))
-        or (after and kind in (nn.Softmax, nn.LogSoftmax))
+        or (after and kind in (nn.Softmax, nn.LogSoftmax, nn.Flatten))
     ):
         raise _no_chain(
             f"{_described(name, part)} is neither a Sequential nor a module supported in this place"

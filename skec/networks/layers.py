@@ -62,6 +62,17 @@ def prunable_layers(
     return found
 
 
+def layer_names(module: nn.Module) -> list[str]:
+    """The names of all linear layers and convolutions of a module, in their registered order.
+
+    Examples
+    --------
+    >>> layer_names(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1)))
+    ['0', '2']
+    """
+    return [name for name, layer in module.named_modules() if isinstance(layer, PRUNABLE)]
+
+
 def layer_of(module: nn.Module, name: str) -> PrunableLayer:
     """The linear layer or convolution with a name.
 

@@ -31,6 +31,12 @@ LOSSES_BY_ACTIVATION: dict[str, type[nn.Module]] = {
     "exp": nn.PoissonNLLLoss,
 }
 
+
+def is_elementwise(loss: nn.Module) -> bool:
+    """Whether a loss compares outputs with targets of the same shape, entry by entry."""
+    return isinstance(loss, _ELEMENTWISE)
+
+
 Distribution = Literal["categorical", "bernoulli", "poisson", "none", "unknown"]
 
 
