@@ -67,7 +67,7 @@ class PrunedMLP(NetworkExchange):
             self._forget("masks_")
             with ended_by_interrupt(self):
                 phases.train_and_prune(self, settings, data)
-                if self.refit_strategy != "none" and self.sparsity_ > 0:
+                if self.refit_strategy != "none" and getattr(self, "sparsity_", 0.0) > 0:
                     phases.refit(self, data, phases.n_refit_epochs(self, self.refit_epochs))
             self._count_parameters()
         return self

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import wraps
+from types import MethodType
 from typing import Any
 
-import numpy as np
 from sklearn import get_config
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.validation import has_fit_parameter
 
 from .adapters import Adapter, adapter_of
 
@@ -18,6 +18,14 @@ from .adapters import Adapter, adapter_of
 def unfrozen(estimator: Any) -> Any:
     """The estimator inside a ``FrozenEstimator``, or the given one."""
     return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+
+
+def parts_of(estimator: Any) -> list[Any]:
+    """An estimator and the objects inside it that have parameters, such as steps and callbacks."""
+    if inspect.isclass(estimator) or not hasattr(estimator, "get_params"):
+        return []
+    inside = estimator.get_params(deep=True).values()
+    return [estimator, *(part for part in inside if hasattr(part, "get_params"))]
 
 
 def is_prefit(pruner: Any) -> bool:
@@ -35,13 +43,6 @@ def inner_has(method: str) -> Callable[[Any], bool]:
         return True
 
     return check
-
-
-def seed(estimator: Any, random_state: Any) -> None:
-    """Set the random state of an estimator if it is None and that of the pruner is not."""
-    if random_state is not None and estimator.get_params().get("random_state", 0) is None:
-        drawn = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        estimator.set_params(random_state=int(drawn))
 
 
 def check_estimator(pruner: Any, y: Any) -> Adapter:
@@ -64,13 +65,46 @@ def check_estimator(pruner: Any, y: Any) -> Adapter:
     return adapter
 
 
+def takes_weights(pruner: Any) -> bool:
+    """Whether a pruner can use sample weights; in the pruning alone it always can."""
+    if is_prefit(pruner) and not pruner.refit_epochs:
+        return True
+    try:
+        return adapter_of(unfrozen(pruner.estimator)).takes_weights
+    except TypeError:  # fit says what is wrong with the estimator
+        return True
+
+
+class fit_with_weights:
+    """Decorator of ``fit``: its signature names ``sample_weight`` only if the pruner takes weights.
+
+    Meta-estimators of scikit-learn look into the signature to see whether they can pass weights.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+
+        @wraps(function)
+        def without_weights(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        signature = inspect.signature(function)
+        shown = [p for name, p in signature.parameters.items() if name != "sample_weight"]
+        vars(without_weights)["__signature__"] = signature.replace(parameters=shown)
+        self.without_weights = without_weights
+
+    def __get__(self, pruner: Any, owner: Any = None) -> Callable[..., Any]:
+        if pruner is None:
+            return self.function
+        return MethodType(self.function if takes_weights(pruner) else self.without_weights, pruner)
+
+
 def routed_fit_params(
     pruner: Any, estimator: Any, sample_weight: Any, fit_params: dict[str, Any]
 ) -> dict[str, Any]:
     """The arguments of the estimator's ``fit``, besides X and y."""
     if sample_weight is not None:
-        trained = pruner.refit_epochs or not is_prefit(pruner)
-        if trained and not has_fit_parameter(estimator, "sample_weight"):
+        if not takes_weights(pruner):
             raise ValueError(
                 f"sample_weight was given, but {type(estimator).__name__}.fit does not take it. "
                 f"Use PrunedMLPRegressor or PrunedMLPClassifier, or fit without weights."

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
 
 
 class PhaseStopped(KeyboardInterrupt):
@@ -28,6 +29,16 @@ def stopped_by_callback(running: bool) -> Iterator[None]:
         if not running:
             raise
         raise PhaseStopped from stop
+
+
+def raised_by_callback(stop: KeyboardInterrupt) -> bool:
+    """Whether a callback of a skorch net has raised an exception, and not the user."""
+    frame = stop.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code is NeuralNet.notify.__code__:
+            return True
+        frame = frame.tb_next
+    return False
 
 
 def check_interrupt(phase: str, epoch: int) -> PhaseInterrupted:

@@ -90,6 +90,8 @@ def check_outputs(net: Any, data: FitData) -> None:
 def check_pruning(net: Any, settings: PruningSettings, data: FitData) -> None:
     """Raise before any training if the network cannot be pruned with these settings."""
     check_outputs(net, data)
+    if net._stays_dense:
+        return
     few = net._data.calibration(net._data.first_rows(data.dataset), None, None)
     try:
         settings.check(PrunedMLPAdapter(net), net.network_, few)
@@ -134,6 +136,8 @@ def train_and_prune(net: Any, settings: PruningSettings, data: FitData) -> None:
         _keep_dense(net, data)
         raise
     _keep_dense(net, data)
+    if net._stays_dense:
+        return
     if not net.step_epochs:
         prune_dense(net, settings, data.X, data.y)
         return

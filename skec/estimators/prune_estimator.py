@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..networks import Recorder, prunable_layers
+from ..allocation import SCHEDULES
+from ..networks import layer_names, layer_of
 from ..pruning import PruningResult, prune, resolve
 from ..pruning.granularity import Granularity, get_granularity
 from ..utils import Samples
@@ -61,7 +63,7 @@ class PruningSettings:
         Raises
         ------
         ValueError
-            If a method, compensation or scope is unknown.
+            If a method, compensation, scope or schedule is unknown.
         """
         arguments = {name: getattr(estimator, name) for name in PRUNING_PARAMETERS}
         granularity = get_granularity(
@@ -72,6 +74,7 @@ class PruningSettings:
             arguments["compensation_params"],
             arguments["scope"],
         )
+        SCHEDULES.make(arguments["schedule"])
         return cls(arguments, granularity, estimator.layers, estimator.prune_output_layer)
 
     def with_training_between_steps(self) -> PruningSettings:
@@ -111,7 +114,7 @@ class PruningSettings:
         samples : Samples, default=None
             A few samples. With None only the names of layers and the scope are checked.
         """
-        layers = self.layers_of(list(prunable_layers(module)))
+        layers = self.layers_of(layer_names(module))
         if samples is None:
             self.granularity.check(module, layers)
         else:
@@ -155,7 +158,7 @@ def prune_estimator(
     order : sequence of str, default=None
         Names of the layers in the order of their execution; None takes the registered order.
     """
-    order = list(prunable_layers(network)) if order is None else order
+    order = layer_names(network) if order is None else order
     result = prune(
         network,
         None if samples is None else samples.X,
@@ -173,17 +176,23 @@ def prune_estimator(
 
 
 def execution_order(module: nn.Module, X: torch.Tensor) -> list[str]:
-    """Names of the prunable layers in the order of their execution in a forward pass."""
-    layers = prunable_layers(module)
+    """Names of the prunable layers in the order in which a forward pass begins to run them."""
+    order: dict[str, None] = {}
     modes = [(child, child.training) for child in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad(), Recorder(module, layers) as record:
-            record.forward(module, X[:2])
-    finally:
-        for child, mode in modes:
-            child.training = mode
-    return list(record.inputs)
+    with ExitStack() as hooks:
+        for name in layer_names(module):
+            hook = layer_of(module, name).register_forward_pre_hook(
+                lambda *_, name=name: order.setdefault(name)
+            )
+            hooks.callback(hook.remove)
+        module.eval()
+        try:
+            with torch.no_grad():
+                module(X[:2].clone())
+        finally:
+            for child, mode in modes:
+                child.training = mode
+    return list(order)
 
 
 def check_given(arguments: Mapping[str, Any], own: Any) -> dict[str, Any]:

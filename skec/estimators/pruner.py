@@ -3,50 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.feature_selection import SelectorMixin
-from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..networks import Support
 from ..utils import private
 from ..utils.private import StrOptions
-from .adapters import Adapter, adapter_of
+from .adapters import Adapter
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
+from .before_training import check_network, check_settings
+from .delegation import Delegation
 from .inner import (
     check_estimator,
-    inner_has,
+    fit_with_weights,
     is_prefit,
+    parts_of,
     routed_fit_params,
-    seed,
     selects_columns,
     unfrozen,
 )
 from .parameters import CONSTRAINTS, Number
 from .prune_estimator import PRUNING_PARAMETERS, PruningSettings, execution_order, prune_estimator
 from .representation import OUTPUTS, Representation
-from .rollback import unchanged_on_error
+from .rollback import all_unchanged_on_error, unchanged_on_error
+from .versions import of_this_version, with_version
 
 _Self = TypeVar("_Self", bound="ECPruner")
 
 
-class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
+class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Prune the network of an estimator, and use the pruned network to predict or to transform.
 
     Parameters
     ----------
     estimator : estimator
         A ``PrunedMLPRegressor``, a ``PrunedMLPClassifier`` (trained without its own pruning), an
-        ``MLPRegressor`` or ``MLPClassifier`` of scikit-learn, or any skorch net whose module has
-        linear layers or convolutions. A clone of it is fitted. With ``prefit=True``, or in a
-        ``sklearn.frozen.FrozenEstimator``, it is fitted already, and a copy of it is pruned. The
-        given estimator is never changed.
+        ``MLPRegressor`` or ``MLPClassifier`` of scikit-learn, any skorch net whose module has
+        linear layers or convolutions, or a ``Pipeline`` whose last step is one of them: its
+        earlier steps are fitted, and transform X for the network. A clone of it is fitted. With
+        ``prefit=True``, or in a ``sklearn.frozen.FrozenEstimator``, it is fitted already, and a
+        copy of it is pruned. The given estimator is never changed.
     pruning_ratio : float, default=0.8
         Fraction of the weights, or of the hidden units, to remove, in [0, 1).
     granularity : {"weight", "neuron"}, default="weight"
@@ -65,7 +68,9 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         Calibration samples processed at a time.
     refit_epochs : int, default=0
         Epochs of fine-tuning. Needs ``y``, and for scikit-learn's perceptrons the solver
-        ``"adam"`` or ``"sgd"``. Their ``early_stopping`` applies only to the dense training.
+        ``"adam"`` or ``"sgd"``. Their ``early_stopping`` applies only to the dense training. The
+        estimators of this library follow their own ``refit_strategy``, ``refit_lr`` and
+        ``refit_weight_decay``.
     output : {"hidden", "output", "features"}, default="hidden"
         What ``transform`` returns: the units of the last hidden layer that are still used, the
         network's outputs, or the columns of X that still have a weight.
@@ -73,20 +78,25 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         Whether ``estimator`` is fitted already.
     random_state : int, RandomState or None, default=None
         Seed of the calibration samples and of the scores of ``method="random"``. It also seeds an
-        estimator whose own ``random_state`` is None.
+        estimator whose own ``random_state`` is None, and the first weights, batches and dropout of
+        a skorch net. The latter draw from torch's global generator, which is put back afterwards,
+        so skorch nets are then fitted by one thread at a time.
 
     Attributes
     ----------
     estimator_ : estimator
-        The fitted, pruned estimator. A perceptron of scikit-learn has the pruned weights in its
-        ``coefs_``. It has no masks, so its own ``partial_fit`` makes removed weights nonzero again.
+        The fitted, pruned estimator, with the parameters of the given one. A perceptron of
+        scikit-learn has the pruned weights in its ``coefs_``. It has no masks, so its own
+        ``partial_fit`` makes removed weights nonzero again.
     masks_ : dict of layer name to bool tensor of shape (n_out, n_in)
         True marks a kept weight. The layers of scikit-learn's perceptrons are ``hidden_0``, …,
         ``output``, and their ``coefs_`` have the shape (n_in, n_out).
     scores_ : dict of layer name to float64 tensor of shape (n_out, n_in)
         Scores of the dense network's weights.
     pruning_report_ : PruningReport
-        One row per layer.
+        One row per layer. With ``y``, it has the losses on calibration samples before and after
+        the pruning. Like ``scores_`` and ``sparsity_`` it describes the pruning, not the network
+        after a later ``compact``.
     sparsity_ : float
         Fraction of the prunable weights that were removed.
     predicted_error_ : float or None
@@ -182,8 +192,17 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
     n_features_in_: int
 
+    def set_params(self: _Self, **params: Any) -> _Self:
+        """Set parameters of the pruner, and those of ``estimator`` as ``estimator__parameter``.
+
+        If one of them is invalid, none is set.
+        """
+        with all_unchanged_on_error([self, *parts_of(self.estimator)]):
+            return super().set_params(**params)
+
     # -- fitting ------------------------------------------------------------------------------
 
+    @fit_with_weights
     def fit(
         self: _Self, X: Any, y: Any = None, sample_weight: Any = None, **fit_params: Any
     ) -> _Self:
@@ -205,16 +224,15 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         private.validate_parameters(self)
         settings = PruningSettings.of(self)
         given = check_estimator(self, y)
-        network = given.network if is_prefit(self) else given.expected_network()
-        if network is not None:  # some checks are possible before training
-            settings.check(given, network)
+        check_settings(given, settings, y, prefit=is_prefit(self))
         fit_params = routed_fit_params(self, given.estimator, sample_weight, fit_params)
         with unchanged_on_error(self):
             X = given.features(self, X, reset=True)
             adapter = given.copied() if is_prefit(self) else given.cloned()
             if not is_prefit(self):
-                seed(adapter.estimator, self.random_state)
-                adapter.fit(X, y, **fit_params)
+                check = partial(check_network, adapter, settings, X, y)
+                with adapter.calling_before_training(check):
+                    adapter.fit(X, y, random_state=self.random_state, **fit_params)
             self._prune(adapter, settings, X, y, sample_weight)
             if self.refit_epochs:
                 adapter.refit(
@@ -251,7 +269,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             order=order,
         )
         self.masks_, self.scores_ = result.masks, result.scores
-        self.pruning_report_ = result.report
+        self.pruning_report_ = adapter.report(result, network, samples, self.batch_size)
         self.sparsity_, self.predicted_error_ = result.sparsity, result.predicted_error
         self.n_steps_ = result.n_steps
         self._support = Support.of(adapter.network, order)
@@ -262,8 +280,9 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         self
-            With a smaller network in ``estimator_``. A perceptron of scikit-learn loses units, but
-            no columns of X. ``transform`` returns the same columns with the same names.
+            Its ``estimator_`` is a new one with a smaller network. A perceptron of scikit-learn
+            loses units, but no columns of X. ``transform`` returns the same columns with the same
+            names.
 
         Raises
         ------
@@ -271,11 +290,26 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             If the layers of the network do not form a sequence.
         """
         check_is_fitted(self)
-        adapter = self._adapter
-        with unchanged_on_error(self), unchanged_on_error(self.estimator_):
-            self.masks_ = adapter.compact(self.masks_)
-            self._support = self._support.after_compaction(adapter.network)
+        adapter = self._adapter.copied()
+        masks = adapter.compact(self.masks_)
+        support = self._support.after_compaction(adapter.network)
+        with unchanged_on_error(self):
+            self.estimator_, self.masks_, self._support = adapter.estimator, masks, support
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return with_version(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(of_this_version(self, state))
+
+    def _sk_visual_block_(self) -> Any:
+        """The box of the HTML representation, with the sparsity of a fitted pruner."""
+        if not parts_of(self.estimator):  # no estimator at all
+            return private.visual_block("single", self, type(self).__name__)
+        name = type(unfrozen(self.estimator)).__name__
+        pruned = f" ({self.sparsity_:.1%} pruned)" if hasattr(self, "sparsity_") else ""
+        return private.visual_block("parallel", [self.estimator], [f"estimator: {name}{pruned}"])
 
     # -- transformation -------------------------------------------------------------------------
 
@@ -302,7 +336,7 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             formats, dtypes = self._adapter.accepts_sparse, [np.float64, np.float32]
             checked: Any = validate_data(self, X, reset=False, accept_sparse=formats, dtype=dtypes)
             return checked[:, self._support.features]
-        return representation.of(self._features(X))
+        return representation.of(self._adapter.features(self, X, reset=False))
 
     def _get_support_mask(self) -> np.ndarray:
         """Which columns of X still have a weight, for ``get_support`` of scikit-learn."""
@@ -332,67 +366,3 @@ class ECPruner(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         if self.output == "features":
             return super().get_feature_names_out(input_features)
         return self._representation.names(getattr(self, "classes_", None))
-
-    # -- delegation -----------------------------------------------------------------------------
-
-    @property
-    def _adapter(self) -> Adapter:
-        """The pruned estimator in its adapter."""
-        return adapter_of(self.estimator_)
-
-    def _features(self, X: Any) -> Any:
-        """X in the form that the pruned estimator takes."""
-        return self._adapter.features(self, X, reset=False)
-
-    @available_if(inner_has("predict"))
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict with the pruned estimator."""
-        check_is_fitted(self)
-        return self.estimator_.predict(self._features(X))
-
-    @available_if(inner_has("predict_proba"))
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Predict probabilities with the pruned estimator."""
-        check_is_fitted(self)
-        return self.estimator_.predict_proba(self._features(X))
-
-    @available_if(inner_has("decision_function"))
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Decision function of the pruned estimator."""
-        check_is_fitted(self)
-        return self.estimator_.decision_function(self._features(X))
-
-    @available_if(inner_has("score"))
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Score the pruned estimator."""
-        check_is_fitted(self)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return self.estimator_.score(self._features(X), y, **weights)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """Class labels of a classifier."""
-        if not hasattr(self, "estimator_"):
-            raise AttributeError(f"This {type(self).__name__} is not fitted.")
-        return self.estimator_.classes_
-
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Route ``fit`` parameters to the estimator."""
-        return MetadataRouter(owner=type(self).__name__).add(
-            estimator=unfrozen(self.estimator),
-            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
-        )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "estimator_")
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        inner = get_tags(unfrozen(self.estimator))
-        tags.estimator_type = inner.estimator_type
-        tags.classifier_tags = inner.classifier_tags
-        tags.regressor_tags = inner.regressor_tags
-        tags.target_tags = inner.target_tags
-        tags.input_tags = inner.input_tags
-        tags.transformer_tags.preserves_dtype = []
-        return tags

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..networks import hidden_layers, layer_of
 from ..pruning import PruningReport, PruningResult
-from ..training import TensorBatches, mean_loss
+from ..training import LossFunction, TensorBatches, mean_loss
 from ..utils import Samples
 
 _REPORT_SAMPLES = 512  # calibration samples on which the report's losses are measured
@@ -42,19 +42,39 @@ def record_pruning(net: Any, result: PruningResult, samples: Samples | None, rat
     if samples is None or samples.y is None:
         net.pruning_report_ = result.report
         return
-    batches = TensorBatches(samples.take(slice(_REPORT_SAMPLES)), batch_size=1024)
-    loss = net._loss_function()
-    before = mean_loss(net.dense_module_, loss, batches)
-    after = mean_loss(result.module, loss, batches)
-    history.record("train_loss", after)
+    net.pruning_report_ = with_losses(result, net.dense_module_, samples, net._loss_function())
+    history.record("train_loss", net.pruning_report_.loss_after)
+
+
+def with_losses(
+    result: PruningResult,
+    dense: nn.Module,
+    samples: Samples,
+    loss: LossFunction,
+    batch_size: int = 1024,
+) -> PruningReport:
+    """The report of a pruning, with the losses before and after it.
+
+    Parameters
+    ----------
+    result : PruningResult
+    dense : torch.nn.Module
+        The network that was pruned.
+    samples : Samples
+        With targets, in the network's units.
+    loss : LossFunction
+    batch_size : int, default=1024
+    """
+    batches = TensorBatches(samples.take(slice(_REPORT_SAMPLES)), batch_size=batch_size)
     alone = {
-        name: mean_loss(module, loss, batches)
-        for name, module in _each_layer_alone(net.dense_module_, result)
+        name: mean_loss(module, loss, batches) for name, module in _each_layer_alone(dense, result)
     }
-    net.pruning_report_ = PruningReport(
+    before, after = (mean_loss(module, loss, batches) for module in (dense, result.module))
+    report = PruningReport(
         row | {"loss_before": before, "loss_after": alone[row["layer"]]} for row in result.report
     )
-    net.pruning_report_.loss_before, net.pruning_report_.loss_after = before, after
+    report.loss_before, report.loss_after = before, after
+    return report
 
 
 def _each_layer_alone(dense: nn.Module, result: PruningResult) -> Iterator[tuple[str, nn.Module]]:

@@ -51,6 +51,12 @@ class Representation:
 
     def check_columns(self) -> None:
         """Raise unless the first layer reads the columns of X."""
+        if not self.adapter.reads_columns:
+            raise ValueError(
+                "output='features' and get_support need a network that reads the columns of X; "
+                "in this pipeline it reads what the earlier steps return. Use output='hidden', or "
+                "make the pruner the last step of a pipeline: make_pipeline(..., ECPruner(net))."
+            )
         first, n_columns = self.support.order[0], len(self.support.features)
         if self.support.begins_with_convolution:
             raise ValueError(
@@ -68,7 +74,7 @@ class Representation:
         """The hidden units or the outputs for X; X is checked already."""
         if self.output == "hidden":
             return self.adapter.inputs_of(self.support.order[-1], X)[:, self.support.hidden]
-        net = self.adapter.estimator
+        net = self.adapter.predictor
         outputs = net.predict_proba(X) if hasattr(net, "predict_proba") else net.predict(X)
         return outputs.reshape(len(outputs), -1)
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from inspect import isclass
 from typing import Any
 
 from torch import nn, optim
 
 _KEPT = ("dense_module_", "initial_module_")  # training does not change them in place
+
+
+@contextmanager
+def all_unchanged_on_error(objects: Iterable[Any]) -> Iterator[None]:
+    """Restore several objects as :func:`unchanged_on_error` does; classes are left out."""
+    with ExitStack() as stack:
+        for one in objects:
+            if not isclass(one):
+                stack.enter_context(unchanged_on_error(one))
+        yield
 
 
 @contextmanager

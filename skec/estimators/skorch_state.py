@@ -31,12 +31,14 @@ from .rollback import unchanged_on_error
 from .skorch_parameters import SkorchParameters
 from .state_files import ModuleWithTargets
 from .training_data import TrainingData
+from .versions import of_this_version, with_version
 
 
 class SkorchEstimator(SkorchParameters):
     """A skorch net with the networks, the data and the losses of this library."""
 
     history_: History | None = None
+    _stays_dense = False  # whether fit ends after the dense training: a pruner prunes the network
     _tensors_alone = False  # whether save_params writes a file that holds only tensors
 
     @property
@@ -172,7 +174,7 @@ class SkorchEstimator(SkorchParameters):
                 f" ({self.sparsity_:.1%} pruned, {self.n_nonzero_parameters_:,} of "
                 f"{self.n_parameters_:,} parameters left)"
             )
-        return private.visual_block(name, self)
+        return private.visual_block("single", self, name)
 
     def _get_params_html(self, deep: bool = True, doc_link: str = "") -> Any:
         """The parameters of the HTML representation: those of the signature, as the user set them.
@@ -369,4 +371,7 @@ class SkorchEstimator(SkorchParameters):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("_phase", None)
-        return state
+        return with_version(state)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(of_this_version(self, state))

@@ -64,8 +64,10 @@ def take_rows(values: Any, rows: Any) -> Any:
     return _safe_indexing(values, rows)
 
 
-def visual_block(name: str, estimator: Any) -> Any:
+def visual_block(kind: str, estimators: Any, names: Any) -> Any:
     """The box of an estimator in the HTML representation, with a given name.
+
+    ``kind`` is ``"single"`` for one estimator and name, and ``"parallel"`` for lists of them.
 
     Only this class sets the name of a box. It moved in scikit-learn 1.7.
     """
@@ -75,9 +77,8 @@ def visual_block(name: str, estimator: Any) -> Any:
         from sklearn.utils._estimator_html_repr import (  # pyright: ignore[reportMissingImports]
             _VisualBlock,
         )
-    return _VisualBlock(
-        "single", estimator, names=name, name_details=str(estimator), name_caption=None
-    )
+    details = str(estimators) if kind == "single" else [str(one) for one in estimators]
+    return _VisualBlock(kind, estimators, names=names, name_details=details)
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -473,7 +473,7 @@ class TestAmongOthers:
 
 class TestErrors:
     def test_of_the_estimator(self):
-        with pytest.raises(TypeError, match="skorch net; got Ridge"):
+        with pytest.raises(TypeError, match="got Ridge"):
             ECPruner(Ridge()).fit(X, TARGET)
 
     @pytest.mark.parametrize(

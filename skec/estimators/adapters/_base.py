@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import has_fit_parameter, validate_data
 from torch import Tensor, nn
 
-from ...networks import MLP
-from ...pruning import PruningResult
+from ...networks import MLP, match_targets, weighted_loss
+from ...pruning import PruningReport, PruningResult
+from ...training import loss_with_gradient
 from ...utils import Samples
+from ..reporting import with_losses
 
 
 class Adapter(ABC):
@@ -32,9 +36,17 @@ class Adapter(ABC):
     ----------
     accepts_sparse : bool or tuple of str
         The accepted sparse formats, as in :func:`sklearn.utils.check_array`.
+    reads_columns : bool
+        Whether the network reads the columns of the X that ``fit`` gets.
     """
 
     accepts_sparse: ClassVar[bool | tuple[str, ...]] = False
+    reads_columns: ClassVar[bool] = True
+
+    @property
+    def compares_as_torch(self) -> bool:
+        """Whether the loss gets the outputs of the network and the targets as they are."""
+        return False
 
     def __init__(self, estimator: Any):
         self.estimator = estimator
@@ -43,6 +55,16 @@ class Adapter(ABC):
     @abstractmethod
     def takes(estimator: Any) -> bool:
         """Whether an estimator is of this kind."""
+
+    @property
+    def predictor(self) -> Any:
+        """The estimator whose ``predict`` takes what ``features`` returns."""
+        return self.estimator
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether ``fit`` of the estimator takes ``sample_weight``."""
+        return has_fit_parameter(self.estimator, "sample_weight")
 
     # -- before the pruning -------------------------------------------------------------------
 
@@ -59,6 +81,21 @@ class Adapter(ABC):
         It is used to check the names of layers before training.
         """
         return None
+
+    def expected_loss(self, y: Any) -> nn.Module | None:
+        """The loss of the estimator once it is trained, or None if it is not known.
+
+        It is used to check the output metric before training.
+        """
+        return None
+
+    def calling_before_training(self, check: Callable[[], None]) -> AbstractContextManager[None]:
+        """In this context, ``fit`` calls a function when the network is made, before it trains.
+
+        The function checks the network. If an adapter does not call it, the checks are those of
+        ``expected_network`` and ``expected_loss``, and all others follow after the training.
+        """
+        return nullcontext()
 
     def copied(self) -> Adapter:
         """An adapter of a copy of the fitted estimator."""
@@ -83,8 +120,16 @@ class Adapter(ABC):
             validate_data(owner, X, skip_check_array=True)
         return X
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> None:
-        """Train the dense network."""
+    def converted(self, X: Any) -> Any:
+        """What earlier steps of a pipeline return, in the form that the estimator takes."""
+        return X
+
+    def fit(self, X: Any, y: Any, *, random_state: Any = None, **fit_params: Any) -> None:
+        """Train the dense network.
+
+        ``random_state`` is for estimators whose own random state is None, or that have none.
+        """
+        seed_estimator(self.estimator, random_state)
         self.estimator.fit(X, y, **fit_params)
 
     # -- the pruning --------------------------------------------------------------------------
@@ -125,6 +170,21 @@ class Adapter(ABC):
         pruning_ratio : float
         """
 
+    def report(
+        self, result: PruningResult, dense: nn.Module, samples: Samples, batch_size: int
+    ) -> PruningReport:
+        """The report of a pruning, with the losses before and after it if there are targets."""
+        if samples.y is None:
+            return result.report
+        loss = self.loss
+
+        def matched(outputs: Tensor, targets: Any, weights: Tensor | None) -> Tensor:
+            outputs = outputs.reshape(len(outputs), -1)
+            return weighted_loss(loss, outputs, match_targets(targets, outputs, loss), weights)
+
+        loss_function = loss_with_gradient(loss, matched)
+        return with_losses(result, dense, samples, loss_function, batch_size)
+
     # -- after the pruning --------------------------------------------------------------------
 
     @abstractmethod
@@ -147,6 +207,17 @@ class Adapter(ABC):
     @abstractmethod
     def inputs_of(self, layer: str, X: Any) -> np.ndarray:
         """The inputs of a layer for X, shape (n_samples, n_in)."""
+
+
+def drawn_seed(random_state: Any) -> int:
+    """A seed from a random state."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def seed_estimator(estimator: Any, random_state: Any) -> None:
+    """Set the random state of an estimator if it is None and the given one is not."""
+    if random_state is not None and estimator.get_params(deep=False).get("random_state", 0) is None:
+        estimator.set_params(random_state=drawn_seed(random_state))
 
 
 def expected_mlp(hidden_layer_sizes: Any) -> MLP:

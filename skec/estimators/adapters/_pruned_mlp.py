@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...networks import MLP
-from ...pruning import PruningResult
+from ...pruning import PruningReport, PruningResult
 from ...utils import Samples
 from ..skorch_state import SkorchEstimator
 from ._base import Adapter, expected_mlp
@@ -20,6 +20,8 @@ class PrunedMLPAdapter(SkorchAdapter):
 
     accepts_sparse = ("csr", "csc", "coo")
     features = Adapter.features  # the estimator checks its data
+    converted = Adapter.converted
+    compares_as_torch = Adapter.compares_as_torch
 
     @staticmethod
     def takes(estimator: Any) -> bool:
@@ -30,9 +32,12 @@ class PrunedMLPAdapter(SkorchAdapter):
             return super().expected_network()
         return expected_mlp(self.estimator.hidden_layer_sizes)
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> None:
-        self.estimator.set_params(pruning_ratio=0.0, scope="auto", refit_strategy="none")
-        super().fit(X, y, **fit_params)
+    def fit(self, X: Any, y: Any, *, random_state: Any = None, **fit_params: Any) -> None:
+        vars(self.estimator)["_stays_dense"] = True
+        try:
+            Adapter.fit(self, X, y, random_state=random_state, **fit_params)
+        finally:
+            del self.estimator._stays_dense
 
     @property
     def network(self) -> nn.Module:
@@ -49,6 +54,9 @@ class PrunedMLPAdapter(SkorchAdapter):
         pruning_ratio: float,
     ) -> None:
         self.estimator.install(result, dense, samples, pruning_ratio)
+
+    def report(self, result: PruningResult, *args: Any) -> PruningReport:
+        return self.estimator.pruning_report_  # from install
 
     def refit(
         self,

@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils import check_random_state, gen_batches, indexable
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor, nn
 
@@ -59,6 +60,14 @@ class ScikitLearnAdapter(Adapter):
 
     def expected_network(self) -> MLP:
         return expected_mlp(self.estimator.hidden_layer_sizes)
+
+    def expected_loss(self, y: Any) -> nn.Module:
+        mlp = self.estimator
+        if not is_classifier(mlp):
+            poisson = getattr(mlp, "loss", "squared_error") == "poisson"
+            return LOSSES_BY_ACTIVATION["exp" if poisson else "identity"]()
+        several = type_of_target(y) == "multiclass"
+        return LOSSES_BY_ACTIVATION["softmax" if several else "logistic"]()
 
     @property
     def network(self) -> MLP:

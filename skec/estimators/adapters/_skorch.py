@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader
 
 from ...calibration import calibration_samples
-from ...networks import compact, loss_of_outputs
-from ...pruning import PruningResult
-from ...training import MaskedWeights
-from ...utils import Samples
-from ._base import Adapter
+from ...networks import compact, is_elementwise, loss_of_outputs
+from ...pruning import PruningReport, PruningResult
+from ...training import MaskedWeights, seeded_global_generator
+from ...utils import Samples, private
+from ..interruption import check_interrupt, raised_by_callback
+from ._base import Adapter, drawn_seed
+
+_FLOATS: Any = [np.float64, np.float32]
+_LOSSES = (NeuralNet.get_loss, NeuralNetClassifier.get_loss)  # without changes of the shapes
 
 
 def _network(net: NeuralNet) -> nn.Module:
@@ -50,6 +58,25 @@ class KeepMasks(Callback):
             self._masked(net).apply()
 
 
+class BeforeTraining(Callback):
+    """skorch callback that calls a function once, when the training begins.
+
+    Parameters
+    ----------
+    function : callable or None
+        Called without arguments.
+    """
+
+    def __init__(self, function: Callable[[], None] | None):
+        self.function = function
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Call the function, and forget it: callbacks may store the net in a file."""
+        function, self.function = self.function, None
+        if function is not None:
+            function()
+
+
 class SkorchAdapter(Adapter):
     """A skorch net whose module has linear layers or convolutions."""
 
@@ -57,19 +84,78 @@ class SkorchAdapter(Adapter):
     def takes(estimator: Any) -> bool:
         return isinstance(estimator, NeuralNet)
 
+    @property
+    def predictor(self) -> Any:
+        """The net; a ``DataLoader`` draws a seed from a generator of its own, not from torch's."""
+        net = self.estimator
+        if net.iterator_valid is not DataLoader or hasattr(net, "iterator_valid__generator"):
+            return net
+        return _with(net, iterator_valid__generator=torch.Generator())
+
     def check_is_fitted(self) -> None:
         self.estimator.check_is_fitted()
 
+    def copied(self) -> SkorchAdapter:
+        """A copy of the net; skorch's own way pickles the module, which may be a local class."""
+        return type(self)(_with(self.estimator, **copy.deepcopy(vars(self.estimator))))
+
     def expected_network(self) -> nn.Module | None:
         module = self.estimator.module
-        return module if isinstance(module, nn.Module) else None
+        if not isinstance(module, nn.Module) or any(map(is_lazy, module.parameters())):
+            return None
+        return module
+
+    @contextmanager
+    def calling_before_training(self, check: Callable[[], None]) -> Iterator[None]:
+        net, callbacks = self.estimator, self.estimator.callbacks
+        if isinstance(callbacks, str):  # "disable"
+            yield
+            return
+        before = ("before_training", BeforeTraining(check))
+        net.callbacks = [*(callbacks or []), before]  # the last: others may change the module
+        try:
+            yield
+        finally:
+            net.callbacks = callbacks
+            net.callbacks_ = [
+                (name, callback)
+                for name, callback in getattr(net, "callbacks_", [])
+                if not isinstance(callback, BeforeTraining)
+            ]
 
     def features(self, owner: Any, X: Any, *, reset: bool) -> np.ndarray:
-        dtypes = [np.float64, np.float32]
-        checked: Any = validate_data(owner, X, reset=reset, dtype=dtypes, allow_nd=True)
+        checked: Any = validate_data(owner, X, reset=reset, dtype=_FLOATS, allow_nd=True)
+        return checked.astype(self._dtype)
+
+    def converted(self, X: Any) -> np.ndarray:
+        checked: Any = check_array(X, dtype=_FLOATS, allow_nd=True)
+        return checked.astype(self._dtype)
+
+    @property
+    def compares_as_torch(self) -> bool:
+        kind = type(self.estimator)
+        return kind.get_loss in _LOSSES and all(
+            getattr(kind, name) is getattr(NeuralNet, name)
+            for name in ("infer", "train_step", "train_step_single")
+        )
+
+    @property
+    def _dtype(self) -> str:
+        """The dtype of the network, which is float32 if there is none yet."""
         fitted = hasattr(self.estimator, "module_")
         dtype = next(self.network.parameters()).dtype if fitted else torch.float32
-        return checked.astype(str(dtype).removeprefix("torch."))
+        return str(dtype).removeprefix("torch.")
+
+    def fit(self, X: Any, y: Any, *, random_state: Any = None, **fit_params: Any) -> None:
+        with _seeded(random_state):
+            super().fit(X, self._targets(y), random_state=random_state, **fit_params)
+
+    def _targets(self, y: Any) -> Any:
+        """Arrays as targets, floats in the dtype of the network, as for X."""
+        if isinstance(y, list | tuple) or hasattr(y, "to_numpy"):
+            y = np.asarray(y)
+        is_float = isinstance(y, np.ndarray) and y.dtype.kind == "f"
+        return y.astype(self._dtype, copy=False) if is_float else y
 
     @property
     def network(self) -> nn.Module:
@@ -95,6 +181,20 @@ class SkorchAdapter(Adapter):
     ) -> None:
         self._replace_network(result.module, result.masks)
 
+    def report(
+        self, result: PruningResult, dense: nn.Module, samples: Samples, batch_size: int
+    ) -> PruningReport:
+        few, loss = samples.take(slice(2)), self.loss
+        with torch.no_grad():
+            outputs = result.module.eval()(few.X.clone())
+        if few.y is None or not self.compares_as_torch or not isinstance(outputs, Tensor):
+            return result.report
+        elementwise = is_elementwise(loss) and outputs.numel() == few.y.numel()
+        of_classes = not is_elementwise(loss) and (outputs.ndim, few.y.ndim) == (2, 1)
+        if not (elementwise or of_classes):
+            return result.report
+        return super().report(result, dense, samples, batch_size)
+
     def _replace_network(self, module: nn.Module, masks: Mapping[str, Tensor]) -> None:
         """Replace the module of the net, and create a new optimiser."""
         net = self.estimator
@@ -113,10 +213,16 @@ class SkorchAdapter(Adapter):
         random_state: Any = None,
         **fit_params: Any,
     ) -> None:
-        net = self.estimator
-        net.notify("on_train_begin", X=X, y=y)
-        net.fit_loop(X, y, epochs=epochs, **fit_params)
-        net.notify("on_train_end", X=X, y=y)
+        net, y = self.estimator, self._targets(y)
+        with _seeded(random_state):
+            net.notify("on_train_begin", X=X, y=y)
+            try:
+                net.fit_loop(X, y, epochs=epochs, **fit_params)
+            except KeyboardInterrupt as stop:
+                MaskedWeights.of(self.network, masks).apply()
+                if not raised_by_callback(stop):
+                    check_interrupt("refit", len(net.history))
+            net.notify("on_train_end", X=X, y=y)
 
     def compact(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         module, masks = compact(self.network, masks)
@@ -124,21 +230,52 @@ class SkorchAdapter(Adapter):
         return masks
 
     def inputs_of(self, layer: str, X: Any) -> np.ndarray:
-        recorded: list[Tensor] = []
-        own = threading.get_ident()
-
-        def record(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if threading.get_ident() == own:  # another thread may run the network meanwhile
-                recorded.append(inputs[0])
-
-        hook = self.network.get_submodule(layer).register_forward_pre_hook(record)
-        try:
-            outputs = self.estimator.forward_iter(X)
-            lengths = [_n_rows(batch) for batch in outputs]
-        finally:
-            hook.remove()
+        """The inputs of a layer; the net is not changed, and other threads may use it."""
+        *before, last = self.network.children()
+        if _runs_in_order(self.network) and last is self.network.get_submodule(layer):
+            batches = _with(self.predictor, module_=nn.Sequential(*before)).forward_iter(X)
+            return torch.cat([batch.cpu() for batch in batches]).numpy()
+        replica, recorded = _replica(self.network), []
+        replica.get_submodule(layer).register_forward_pre_hook(
+            lambda _, inputs: recorded.append(inputs[0])
+        )
+        lengths = [
+            _n_rows(batch) for batch in _with(self.predictor, module_=replica).forward_iter(X)
+        ]
+        if len(recorded) != len(lengths) or any(h.ndim != 2 for h in recorded):
+            raise ValueError(
+                f"output='hidden' needs a network whose last layer runs once, on vectors; layer "
+                f"{layer!r} ran {len(recorded)} times in {len(lengths)} forward passes, on inputs "
+                f"of shape {tuple(recorded[0].shape)}. Use output='output'."
+            )
         rows = [h[:n].detach().cpu() for h, n in zip(recorded, lengths, strict=True)]
         return torch.cat(rows).numpy()
+
+
+def _runs_in_order(network: nn.Module) -> bool:
+    """Whether a network runs its children one after the other, and nothing else."""
+    return type(network).forward is nn.Sequential.forward and not private.has_hooks(network)
+
+
+def _replica(network: nn.Module) -> nn.Module:
+    """A copy of a network with the same tensors."""
+    tensors = [*network.parameters(), *network.buffers()]
+    tensors += [v for m in network.modules() for v in vars(m).values() if isinstance(v, Tensor)]
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+
+
+def _with(net: Any, **attributes: Any) -> Any:
+    """A net with the same attributes but these."""
+    other = object.__new__(type(net))
+    vars(other).update(vars(net) | attributes)
+    return other
+
+
+def _seeded(random_state: Any) -> AbstractContextManager[None]:
+    """A state in which the modules of torch draw from a seeded generator, unless it is None."""
+    if random_state is None:
+        return nullcontext()
+    return seeded_global_generator(drawn_seed(random_state))
 
 
 def _n_rows(outputs: Any) -> int:
