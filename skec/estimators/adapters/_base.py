@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,7 +65,7 @@ class Adapter(ABC):
     @property
     def takes_weights(self) -> bool:
         """Whether ``fit`` of the estimator takes ``sample_weight``."""
-        return has_fit_parameter(self.estimator, "sample_weight")
+        return _takes_weights(type(self.estimator))
 
     # -- before the pruning -------------------------------------------------------------------
 
@@ -207,6 +208,11 @@ class Adapter(ABC):
     @abstractmethod
     def inputs_of(self, layer: str, X: Any) -> np.ndarray:
         """The inputs of a layer for X, shape (n_samples, n_in)."""
+
+
+@lru_cache(maxsize=128)  # scikit-learn asks for it in each call: it looks whether there is a fit
+def _takes_weights(kind: type) -> bool:
+    return has_fit_parameter(kind, "sample_weight")
 
 
 def drawn_seed(random_state: Any) -> int:
