@@ -113,7 +113,7 @@ def _of_objects(array: np.ndarray, name: str) -> np.ndarray:
     for entry in entries:
         if not isinstance(entry, Number) or isinstance(entry, complex):
             raise _no_numbers(name, f"an entry of type {type(entry).__name__}")
-    integers = all(isinstance(entry, Integral) and abs(entry) < 2**63 for entry in entries)
+    integers = all(isinstance(entry, Integral) and abs(int(entry)) < 2**63 for entry in entries)
     dtype = np.int64 if integers else np.float64
     return np.array([dtype(entry) for entry in entries], dtype).reshape(array.shape)
 
@@ -146,7 +146,7 @@ def _finite(tensor: Tensor, name: str) -> Tensor:
     return tensor
 
 
-def _same_length(X: Tensor, other: Tensor, name: str) -> None:
+def _same_length(X: Any, other: Tensor, name: str) -> None:
     if len(X) != len(other):
         raise ValueError(
             f"X and {name} must have the same number of rows; got {len(X)} and {len(other)}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...utils import exact_where_constant
+from ...utils import exact_where_constant, precision
 from ._base import LayerBatch, Need
 from ._convolutions import SharedWeightMoments
 from ._sums import WeightMoments
@@ -60,7 +60,7 @@ class SensitivityMoments(WeightMoments):
         first, second = self._block.sums
         self._block = None
         offset = first / torch.where(total > 0, total, 1.0)[:, None]
-        rounding = second * (_ROUNDINGS * torch.finfo(centre.dtype).eps)
+        rounding = second * (_ROUNDINGS * precision(centre.dtype))
         scatter = second.addcmul_(first, offset, value=-1.0)
         scatter.masked_fill_(scatter <= rounding, 0.0)  # noise would break ties of scores
         self._merge(total, offset.add_(centre), scatter)
