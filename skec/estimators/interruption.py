@@ -41,13 +41,13 @@ def raised_by_callback(stop: KeyboardInterrupt) -> bool:
     return False
 
 
-def check_interrupt(phase: str, epoch: int) -> PhaseInterrupted:
+def check_interrupt(net: Any, phase: str, epoch: int) -> PhaseInterrupted:
     """What an interrupt by the user becomes: an end of ``fit`` with a warning, as in scikit-learn.
 
-    In a search or cross-validation of scikit-learn it is raised again, so that it stops the search,
-    which would go on with a network that is trained in part otherwise.
+    It is raised again in a search or cross-validation of scikit-learn, and in the dense training
+    for a pruner. They would go on with a network that is trained in part otherwise.
     """
-    if _in_model_selection():
+    if getattr(net, "_stays_dense", False) or _in_model_selection():
         raise
     warnings.warn(
         f"Training was interrupted by the user in epoch {epoch} of the {phase} phase. The network "

@@ -260,7 +260,7 @@ class Phase:
         except PhaseStopped:
             pass
         except KeyboardInterrupt:
-            self.interruption = check_interrupt(self.name, epoch)
+            self.interruption = check_interrupt(net, self.name, epoch)
         return (best.restore(), best.loss) if self.valid_batches is not None else (epoch, None)
 
     def _run_epoch(self, prefix: str, batches: Any, step: Any) -> None:

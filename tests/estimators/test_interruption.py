@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
-from skec import PrunedMLPRegressor
+from skec import ECPruner, PrunedMLPRegressor
 from skec.networks import MLP
 
 RNG = np.random.default_rng(0)
@@ -76,6 +76,15 @@ def test_an_interrupt_stops_a_search(countdown):
     Interrupted.countdown = countdown
     with pytest.raises(KeyboardInterrupt):
         cross_val_score(make_pipeline(StandardScaler(), clone(net)), X, Y, cv=2)
+
+
+def test_an_interrupt_of_the_dense_training_stops_a_pruner():
+    pruner = ECPruner(make().set_params(module=Interrupted))
+    before = dict(vars(pruner))
+    Interrupted.countdown = 5
+    with pytest.raises(KeyboardInterrupt):
+        pruner.fit(X, Y)
+    assert vars(pruner) == before
 
 
 def test_an_interrupt_in_a_pipeline_ends_the_fit():

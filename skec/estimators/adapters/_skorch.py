@@ -221,7 +221,7 @@ class SkorchAdapter(Adapter):
             except KeyboardInterrupt as stop:
                 MaskedWeights.of(self.network, masks).apply()
                 if not raised_by_callback(stop):
-                    check_interrupt("refit", len(net.history))
+                    check_interrupt(net, "refit", len(net.history))
             net.notify("on_train_end", X=X, y=y)
 
     def compact(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
