@@ -23,6 +23,7 @@ from skec.calibration.statistics import (
     RowMoments,
     SensitivityMoments,
     Statistic,
+    _rows,
     merge,
 )
 from skec.criteria import Criterion, UnitCriterion
@@ -321,6 +322,39 @@ class TestRowMoments:
         data = wide_sample(40, 6, 5, 0)
         expected = whole_matrices(*data).diagonal(dim1=1, dim2=2)
         torch.testing.assert_close(row_moments(data, 7).diagonal(), expected)
+
+    @pytest.mark.parametrize("share", [0.3, 1.0])
+    @pytest.mark.parametrize(("n_in", "n_out"), [(3, 4), (200, 2)])
+    def test_of_many_samples_are_summed_up(self, share, n_in, n_out, monkeypatch):
+        """Beyond the memory of the matrices no sample is held."""
+        data = wide_sample(9000, n_in, n_out, 0)
+        kept = torch.rand(n_out, n_in, generator=torch.Generator().manual_seed(0)) < share
+        expected = list(row_moments(data, 500).blocks(kept, 2.0**30))
+        diagonal = row_moments(data, 500).diagonal()
+        monkeypatch.setattr(_rows, "_HELD", 0)
+        shards = [RowMoments(nn.Linear(n_in, n_out)) for _ in range(2)]
+        for i, shard in enumerate(shards):
+            for start in range(i * 4500, (i + 1) * 4500, 500):
+                part = slice(start, start + 500)
+                shard.update(LayerBatch(*rows(data, part), kept=kept))
+        whole, other = shards
+        whole.merge(other)
+        assert not whole._chunks
+        assert not whole._batches
+        found = list(whole.blocks(kept, 2.0**30))
+        assert_matrices(found, kept, whole_matrices(*data), rtol=1e-9, atol=1e-12)
+        assert sum(len(b.rows) for b in found) == sum(len(b.rows) for b in expected)
+        torch.testing.assert_close(whole.diagonal(), diagonal)
+        with pytest.raises(ValueError, match="kept must be the kept weights of the batches"):
+            list(whole.blocks(~kept, 2.0**30))
+
+    def test_few_samples_with_large_matrices_are_held(self, monkeypatch):
+        monkeypatch.setattr(_rows, "_HELD", 0)
+        data = wide_sample(20, 100, 6, 0)
+        statistic = row_moments(data, 5)
+        kept = torch.rand(6, 100) < 0.5
+        assert_matrices(statistic.blocks(kept, 2.0**30), kept, whole_matrices(*data))
+        assert statistic._sums is None
 
     def test_update_leaves_the_batch_as_it_was_and_does_not_follow_it(self):
         data, kept = wide_sample(20, 6, 5, 0), torch.ones(5, 6, dtype=torch.bool)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skec import prune
+from skec.calibration import Calibration, calibration_samples, identity_metric
 from skec.calibration.statistics import ExactElimination
-from skec.compensation import COMPENSATIONS, Compensation
+from skec.compensation import COMPENSATIONS, Compensation, _output_fit
 from skec.compensation._output_fit import conjugate_gradients
 from skec.criteria import CRITERIA, Criterion
 
@@ -406,6 +407,33 @@ class TestNetwork:
         found = tables(remove(module, X, masks, batch_size=batch_size, **kwargs).module)
         for name in expected:
             torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("metric", ["identity", "fisher"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_network_is_fitted_alike_whatever_is_held(metric, weighted, monkeypatch):
+    X = samples(n=60)
+    settings = {"pruning_ratio": 0.6, "n_steps": 3, "batch_size": 7, "output_metric": metric}
+    settings |= {"method": "magnitude", "compensation": "network"}
+    settings |= {"sample_weight": torch.rand(60) + 0.1 if weighted else None}
+    held = prune(network(), X, **settings)
+    monkeypatch.setattr(_output_fit, "_BYTES", 0)  # batches of seven, computed again when needed
+    again = prune(network(), X, **settings)
+    assert again.stats.accepted == held.stats.accepted
+    torch.testing.assert_close(again.module(X), held.module(X))
+
+
+def test_not_every_pullback_is_held(monkeypatch):
+    monkeypatch.setattr(_output_fit, "_BYTES", 0)
+    module, X = network(), samples(n=60)
+    data = calibration_samples(module, X)
+    kept = {"0": module[0].weight != 0}
+    calibration = Calibration(module, data, identity_metric, batch_size=7)
+    with torch.no_grad():
+        fit = _output_fit.OutputFit(module, kept, calibration)
+        fit.error_and_gradient()
+    assert [batch.pullback is not None for batch in fit.batches] == [True] + [False] * 8
+    assert [batch.held_target is not None for batch in fit.batches] == [True] + [False] * 8
 
 
 class TestConjugateGradients:

@@ -90,6 +90,7 @@ class RowMoments(Statistic):
         self.total_weight = 0.0
         self._kept = torch.ones_like(layer.weight, dtype=torch.bool)
         self._batches: list[tuple[Tensor, Tensor]] = []  # not yet in a chunk
+        self._n_waiting = 0  # samples in these batches
         self._chunks: list[_Chunk] = []
         self._sums: _Sums | None = None  # if they replace the chunks
         self._cache: tuple[Tensor, list[RowBlock]] | None = None
@@ -103,7 +104,8 @@ class RowMoments(Statistic):
             self._kept = batch.kept
         self._batches.append((batch.inputs, sensitivities))
         self.total_weight += batch.total_weight
-        if sum(len(inputs) for inputs, _ in self._batches) >= _SAMPLES:
+        self._n_waiting += len(batch.inputs)
+        if self._n_waiting >= _SAMPLES:
             self._close_chunk()
 
     def merge(self, other: RowMoments) -> None:
@@ -158,7 +160,7 @@ class RowMoments(Statistic):
         if not self._batches:
             return
         inputs, sensitivities = (torch.cat(parts) for parts in zip(*self._batches, strict=True))
-        self._batches = []
+        self._batches, self._n_waiting = [], 0
         ends = inputs.new_tensor([1.0, 0.0])[:, None].expand(2, len(inputs))
         self._chunks.append((torch.cat([inputs.t(), ends]), sensitivities.t().contiguous()))
         self._fold()
