@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,11 +73,17 @@ def keep_highest(scores: Tensor, count: int) -> Tensor:
     flat = scores.reshape(-1)
     if count == 0:
         return torch.ones_like(scores, dtype=torch.bool)
-    threshold = flat.kthvalue(count).values
+    threshold = _kth_lowest(flat, count)
     keep = flat > threshold
     equal = torch.nonzero(flat == threshold).flatten()
     keep[equal[len(equal) - (len(flat) - count - int(keep.sum())) :]] = True
     return keep.reshape(scores.shape)
+
+
+def _kth_lowest(scores: Tensor, k: int) -> float:
+    if scores.device.type == "cpu" and scores.dtype == torch.float64:
+        return float(np.partition(scores.numpy(), k - 1)[k - 1])  # much faster than torch
+    return float(scores.kthvalue(k).values)
 
 
 def keep_highest_of_all(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:

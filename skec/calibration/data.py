@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..utils import LazyRows, Samples
+from ..utils import LazyRows, Samples, all_finite
 
 
 def calibration_samples(
@@ -141,7 +141,7 @@ def _takes_indices(module: nn.Module) -> bool:
 
 
 def _finite(tensor: Tensor, name: str) -> Tensor:
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+    if tensor.is_floating_point() and not all_finite(tensor):
         raise ValueError(f"{name} contains NaN or infinity. Impute or drop these samples.")
     return tensor
 

@@ -219,8 +219,9 @@ def alive_units(masks: Mapping[str, Tensor], chain: bool) -> dict[str, Tensor]:
     inputs = torch.ones_like(masks[names[0]][0].flatten())
     masks = dict(masks)
     for name in names:  # reached from an input
-        # one column for each unit of the previous layer
-        masks[name] = masks[name].reshape(len(masks[name]), len(inputs), -1).any(2)
+        masks[name] = masks[name].flatten(1)
+        if masks[name].shape[1] > len(inputs):  # several columns for a unit of the previous layer
+            masks[name] = masks[name].unflatten(1, (len(inputs), -1)).any(2)
         inputs = (masks[name] & inputs).any(1)
         alive[name] = inputs
     for name, next_name in reversed(list(pairwise(names))):  # reaches an output

@@ -6,8 +6,9 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-import torch
 from torch import nn
+
+from ..utils import all_finite
 
 PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 PrunableLayer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
@@ -123,7 +124,7 @@ def filter_names(names: Iterable[str], pattern: str) -> list[str]:
 def check_finite(module: nn.Module) -> None:
     """Raise a ``ValueError`` if a parameter of a network is NaN or infinite."""
     for name, parameter in module.named_parameters():
-        if not torch.isfinite(parameter.detach()).all():
+        if not all_finite(parameter.detach()):
             raise ValueError(
                 f"The parameter {name!r} of the network is NaN or infinite. Lower lr, the learning "
                 f"rate, and train it again."

@@ -53,11 +53,12 @@ def prune(
         normalisation and pooling between them, and a ``Flatten`` after the last convolution.
         If it returns a tuple, list or dict, all floating-point tensors in it with one row per
         sample are outputs.
-    X : array or tensor of shape (n_samples, n_features), default=None
-        Calibration data, in the form that the network takes. Ignored by ``"magnitude"``,
+    X : array-like or tensor of shape (n_samples, n_features), default=None
+        Calibration data, in the form that the network takes: an array, a list, or a frame of pandas
+        or polars. Ignored by ``"magnitude"``,
         ``"lamp"``, ``"l1"``, ``"l2"``, ``"geometric_median"`` and ``"random"`` with compensation
         ``"none"``, ``"merging"`` or ``"lbyl"``.
-    y : array or tensor, default=None
+    y : array-like or tensor, default=None
         Targets, needed by ``"gradient"`` and ``"taylor"`` only: floats for the mean squared
         error, integer class labels for the cross-entropy of logits, or the targets of ``loss``.
     pruning_ratio : float
@@ -108,13 +109,16 @@ def prune(
         outputs, of shape (n_samples, n_outputs), and ``y``. If the network returns several tensors,
         the first argument is the network's return value. None is the mean squared error for float
         targets and the cross-entropy for integer targets.
-    sample_weight : array of shape (n_samples,), default=None
+    sample_weight : array-like of shape (n_samples,), default=None
         Non-negative weights of the calibration samples.
     layers : sequence of str, default=None
         Names of the layers to prune, as in ``module.named_modules()``, or patterns such as
         ``"features.*"``. None takes all. The outputs of the network are never removed.
     batch_size : int, default=512
-        Calibration samples processed at a time; bounds the memory.
+        Calibration samples processed at a time. It bounds the memory, which does not grow with the
+        number of samples. ``"surgeon"`` and the compensations ``"weights"`` and ``"network"``
+        also hold one matrix of the inputs for each unit, or the inputs of all samples where these
+        take less memory (see their ``max_memory``).
     after_step : callable, default=None
         Called as ``after_step(module, masks)`` after each step but the last. It may fine-tune the
         module in place, and should keep removed weights at zero. Compensations that fit outputs or

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..compensation import Effort
 from ..networks import layer_of
-from ..utils import equal_up_to_rounding
+from ..utils import all_finite, equal_up_to_rounding
 from .granularity import Scoring, State
 from .request import Request
 
@@ -141,7 +141,7 @@ def _check_scores(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> N
                 f"The scores of layer {name!r} must have shape {tuple(kept[name].shape)}; got "
                 f"{tuple(score.shape)}. Correct the method's score."
             )
-        if not torch.isfinite(score).all():
+        if not all_finite(score):
             raise ValueError(
                 f"The scores of layer {name!r} are not finite. The network's weights or outputs "
                 f"are NaN, infinite or far too large. Lower lr, the learning rate, and train it "

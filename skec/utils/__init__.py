@@ -6,6 +6,7 @@ from .lazy_rows import LazyRows, in_dtype, small_when_dense
 from .modes import plain_tensors
 from .registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
 from .rounding import (
+    all_finite,
     equal_up_to_rounding,
     exact_where_constant,
     precision,
@@ -24,6 +25,7 @@ __all__ = [
     "Registered",
     "Registry",
     "Samples",
+    "all_finite",
     "check_choice",
     "check_count",
     "check_number",

@@ -7,8 +7,6 @@ import torch
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from .rounding import precision
-
 _TIE = 1e-6  # relative difference of costs that counts as none; the damping amplifies rounding
 _BLOCK = 64  # number of eliminations between two updates of the matrices
 
@@ -44,7 +42,7 @@ def eliminate(
     damping: float,
     metric: Tensor,
     block: int = 1,
-    dtype: torch.dtype = torch.float32,
+    negligible: float = 0.0,
 ) -> Tensor:
     """Increase of the squared error by the removal of each unit, in a backward elimination.
 
@@ -62,9 +60,9 @@ def eliminate(
         ``G``: the error of a change ``δz`` of the targets is ``δzᵀ G δz``.
     block : int, default=1
         Number of consecutive columns that belong to each unit.
-    dtype : torch.dtype, default=torch.float32
-        Of the activations. Among units whose increases differ by rounding only, the first is
-        removed, and an increase is zero if rounding of the targets explains it.
+    negligible : float, default=0.0
+        An increase of at most this counts as zero. Among units whose increases differ by rounding
+        only, the first is removed.
 
     Returns
     -------
@@ -76,9 +74,6 @@ def eliminate(
     inverse = torch.cholesky_inverse(_factor(covariance))
     theta = inverse @ cross
     units = torch.arange(len(covariance) // block, device=covariance.device)
-    explained = float(((theta @ metric) * cross).sum())  # of the targets' variance
-    rounding = 4.0 * precision(dtype)
-    negligible = max(explained, 0.0) * rounding**2
     remaining = _Remaining(units, inverse, theta @ metric @ theta.t(), block)
     sequence: list[int] = []
     costs: list[float] = []

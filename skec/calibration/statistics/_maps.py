@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ...networks import PrunableLayer, blocks_of_patches
-from ...utils import exact_where_constant
 from ._base import LayerBatch, Need
 from ._sums import Average, LeastSquares, UnitMoments
 
@@ -133,7 +132,7 @@ class MapMoments(UnitMoments):
         shift = g.sum(2)
         weighted = shift if weights is None else shift * weights
         total = (weighted * shift).sum(0)
-        centre = exact_where_constant(h.mean((0, 2)), h.mT.flatten(0, 1))
+        centre = h.mean((0, 2))
         change = (g * (h - centre[:, None])).sum(2)
         offset = (weighted * change).sum(0) / torch.where(total > 0, total, 1.0)
         rest = (change - shift * offset).square()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...utils import exact_where_constant
 from ._base import LayerBatch, Need
 from ._maps import MapMoments, MapSensitivityMatrix, PatchFit
 from ._sums import Average, LeastSquares, UnitMoments
@@ -36,7 +35,6 @@ class InputMoments(UnitMoments):
             s = s * batch.weights[:, None]
         total = s.sum(0)
         mean = (s * inputs).sum(0) / torch.where(total > 0, total, 1.0)
-        mean = torch.where(total > 0, exact_where_constant(mean, inputs), mean)
         self._add(total, mean, (s * (inputs - mean).square()).sum(0))
         self.total_weight += batch.total_weight
 

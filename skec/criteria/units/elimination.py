@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from ...calibration.statistics import DenseFit, SensitivityMatrix
-from ...utils import check_number, least_squares
+from ...utils import check_number, least_squares, precision
 from ._base import UnitCriterion
+
+_ROUNDING = 64.0  # relative rounding error of the targets' fit, in units of the machine precision
 
 
 class Elimination(UnitCriterion):
@@ -52,8 +54,10 @@ class Elimination(UnitCriterion):
         weight = units.next_weight[:, kept]
         covariance, cross = fit.equations(kept)
         metric, block = sensitivity.mean, units.block
+        power = metric.diagonal() @ fit.target_mean.square() + ((metric @ weight) * cross.t()).sum()
+        negligible = float(power) * (_ROUNDING * precision(fit.dtype)) ** 2
         scores = torch.zeros_like(units.kept, dtype=torch.float64)
         scores[units.kept] = least_squares.eliminate(
-            covariance, cross, weight, self.damping, metric, block, fit.dtype
+            covariance, cross, weight, self.damping, metric, block, negligible
         )
         return scores
