@@ -192,12 +192,10 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         self._classes_, self.n_outputs_, self._multilabel_ = labels, len(labels), multilabel
 
     def _with_class_weight(self, y: np.ndarray, sample_weight: Any) -> Any:
-        if self.class_weight is None:
-            return sample_weight
-        if self._multilabel_:
+        if self.class_weight is not None and self._multilabel_:
             raise ValueError(
-                f"class_weight={self.class_weight!r} needs one class per sample; y has several "
-                f"labels per sample. Use sample_weight, or criterion__pos_weight for the labels."
+                f"class_weight={self.class_weight!r} needs one class per sample. For several "
+                f"labels use sample_weight or criterion__pos_weight."
             )
         return with_class_weight(self.class_weight, self.classes_, y, sample_weight)
 
@@ -209,9 +207,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
             return
         labels = np.unique([int(dataset[i][1]) for i in range(len(dataset))])
         if len(labels) < 2:
-            raise ValueError(
-                f"The Dataset has 1 class, {labels[0]}; a classifier needs at least 2."
-            )
+            raise ValueError(f"The Dataset has 1 class, {labels[0]}; a classifier needs two.")
         self._set_classes(np.arange(labels.max() + 1))
 
     @classmethod

@@ -119,18 +119,23 @@ def check_labels(y: Any) -> np.ndarray:
 
 
 def with_class_weight(
-    class_weight: dict[Any, float] | str, classes: np.ndarray, y: np.ndarray, sample_weight: Any
-) -> np.ndarray:
-    """Sample weights times class weights.
+    class_weight: dict[Any, float] | str | None,
+    classes: np.ndarray,
+    y: np.ndarray,
+    sample_weight: Any,
+) -> Any:
+    """Sample weights times class weights; None if there are neither.
 
     Parameters
     ----------
-    class_weight : dict or "balanced"
+    class_weight : dict, "balanced" or None
     classes : array of shape (n_classes,)
     y : int array of shape (n_samples,)
         Indices of classes.
     sample_weight : array of shape (n_samples,) or None
     """
+    if class_weight is None:
+        return sample_weight
     labels = classes[y]
     if isinstance(class_weight, dict):
         bad = [w for w in class_weight.values() if not (np.isfinite(w) and w >= 0)]

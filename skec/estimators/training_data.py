@@ -53,7 +53,7 @@ def as_array(X: Any) -> Any:
 
     These are a ``SliceDataset``, and a mapping whose one entry is ``X``, such as a ``SliceDict``.
     """
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not issparse(X):  # scipy's dictionaries of keys are mappings
         if list(X) != ["X"]:
             raise ValueError(
                 f"X must be one array; got a mapping with the keys {list(X)}. Only a network with "
