@@ -83,12 +83,11 @@ def predictions(net: Any, X: Any, function: Callable[[Tensor], Any]) -> np.ndarr
     """
     outputs = net.forward_iter(X)
     blocks = (function(one[0] if isinstance(one, tuple) else one) for one in outputs)
-    n_rows = _n_rows(X) if net.dataset == "auto" else None
+    n_rows, block = _n_rows(X) if net.dataset == "auto" else None, next(blocks)
+    if n_rows is None or len(block) == n_rows:
+        return np.concatenate([block, *blocks])
+    whole, start = np.empty((n_rows, *block.shape[1:]), block.dtype), 0
     with small_network_mode():
-        block = next(blocks)
-        if n_rows is None or len(block) == n_rows:
-            return np.concatenate([block, *blocks])
-        whole, start = np.empty((n_rows, *block.shape[1:]), block.dtype), 0
         for part in chain([block], blocks):
             whole[start : start + len(part)] = part
             start += len(part)

@@ -189,8 +189,9 @@ class TrainingData:
         net = self.net
         if not isinstance(X, Tensor | LazyRows):
             X = X if issparse(X) else np.asarray(X)
-            X = LazyRows(X, getattr(torch, net._precision)).in_memory()
-        X = X.to(net._place)
+            X = LazyRows(X, getattr(torch, net._precision), net._place).in_memory()
+        elif isinstance(X, Tensor):
+            X = X.to(net._place)
         if y is not None:
             y = torch.as_tensor(y).to(net._place)
         if sample_weight is not None:

@@ -69,10 +69,6 @@ class LazyRows:
         """One tensor; the rows as they are if that tensor is much larger than a sparse matrix."""
         return self[:] if not issparse(self.values) or small_when_dense(self.values) else self
 
-    def to(self, device: Any) -> LazyRows:
-        """The rows as tensors on another device."""
-        return type(self)(self.values, self.dtype, device)
-
 
 def small_when_dense(matrix: Any) -> bool:
     """Whether a CSR matrix needs little memory as an array, or not more."""
