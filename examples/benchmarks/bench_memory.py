@@ -26,7 +26,7 @@ from skec.pruning import PruningWarning
 
 N_FEATURES, HIDDEN, N_OUTPUTS = 20, (32, 32), 3
 N_STEPS = 2
-FEW_ROWS = 5_000  # for ec_exact, which takes a forward pass for each weight and sample
+FEW_ROWS = 500  # for ec_exact, which takes a forward pass for each weight and sample
 
 
 def settings() -> list[dict[str, str]]:

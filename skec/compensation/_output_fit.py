@@ -31,8 +31,10 @@ class _Batch:
 
     Attributes
     ----------
-    X : tensor of shape (n_samples, ...)
-    weights : tensor of shape (n_samples,) or None
+    samples : Samples
+        All samples.
+    rows : slice
+        Those of this batch. They may become tensors only when they are read.
     holds : bool
         Whether the pullback is held between two products.
     held_target : tensor of shape (n_samples, n_outputs) or None
@@ -40,11 +42,22 @@ class _Batch:
     pullback : callable or None
     """
 
-    X: Tensor
-    weights: Tensor | None
+    samples: Samples
+    rows: slice
     holds: bool
     held_target: Tensor | None = None
     pullback: _Pullback | None = None
+
+    @property
+    def X(self) -> Tensor:
+        """The inputs, of shape (n_samples, ...)."""
+        return self.samples.X[self.rows]
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The sample weights, of shape (n_samples,)."""
+        weights = self.samples.sample_weight
+        return None if weights is None else weights[self.rows]
 
 
 class OutputFit:
@@ -78,10 +91,11 @@ class OutputFit:
         of_activations = 2 * activation_bytes(self.dense, few) // len(few) + 1
         size = max(batch_size, min(_BATCH_SIZE, _BYTES // 2 // of_activations))
         batches: list[_Batch] = []
-        for i, (X, _, weights) in enumerate(samples.batches(size)):
-            n_before, n_after = i * size, i * size + len(X)
-            batch = _Batch(X, weights, holds=i == 0 or n_after * of_activations <= _BYTES)
-            if n_before * of_outputs <= _BYTES:
+        for start in range(0, len(samples), size):
+            stop = min(start + size, len(samples))
+            holds = start == 0 or stop * of_activations <= _BYTES
+            batch = _Batch(samples, slice(start, stop), holds)
+            if start * of_outputs <= _BYTES:
                 batch.held_target = self._target(batch)
             batches.append(batch)
         return batches
@@ -90,7 +104,8 @@ class OutputFit:
         """The outputs of the dense network."""
         if batch.held_target is not None:
             return batch.held_target
-        return output_tensor(self.dense(batch.X.clone()), len(batch.X))
+        X = batch.X
+        return output_tensor(self.dense(X.clone()), len(X))
 
     def outputs(self, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
         """The outputs of the network with other parameters."""

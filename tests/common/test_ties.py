@@ -140,10 +140,7 @@ def test_a_dead_unit_is_the_first_to_go(method, case):
 @given(case=networks(), offset=st.sampled_from([1e2, 1e4]))
 def test_a_small_deviation_is_not_taken_for_rounding(case, offset):
     module, X, (column, _), _ = case
-    if isinstance(
-        module[1], nn.ReLU
-    ):  # the bias makes up exactly for a unit with one active sample
-        return
+    module[1] = nn.Softplus()  # a rectified unit may be active for equal values only
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(X.shape, generator=generator).to(X)
     with torch.no_grad():
