@@ -33,6 +33,8 @@ from .state_files import ModuleWithTargets
 from .training_data import TrainingData
 from .versions import of_this_version, with_version
 
+_PRECISIONS = {torch.float32: "float32", torch.float64: "float64"}
+
 
 class SkorchEstimator(SkorchParameters):
     """A skorch net with the networks, the data and the losses of this library."""
@@ -216,17 +218,24 @@ class SkorchEstimator(SkorchParameters):
         return getattr(self.module_, "_orig_mod", self.module_)
 
     @property
-    def _precision(self) -> str:
-        """The floating-point type of the network; before there is one, the parameter ``dtype``."""
+    def _form(self) -> tuple[str, Any]:
+        """The floating-point type and the device of the network.
+
+        Before there is one, the parameters ``dtype`` and ``device``.
+        """
         parameter = next(self.network_.parameters(), None) if self.initialized_ else None
-        name = str(getattr(parameter, "dtype", self.dtype)).removeprefix("torch.")
-        return name if name in ("float32", "float64") else self.dtype
+        if parameter is None:
+            return self.dtype, self.device
+        precision = _PRECISIONS.get(parameter.dtype, self.dtype)
+        return precision, parameter.device
+
+    @property
+    def _precision(self) -> str:
+        return self._form[0]
 
     @property
     def _place(self) -> Any:
-        """The device of the network; before there is one, the parameter ``device``."""
-        parameter = next(self.network_.parameters(), None) if self.initialized_ else None
-        return getattr(parameter, "device", self.device)
+        return self._form[1]
 
     def _set_network(self, module: nn.Module) -> None:
         """Replace the network, and create a new optimiser unless only predictions are left."""
@@ -304,9 +313,10 @@ class SkorchEstimator(SkorchParameters):
         if isinstance(x, Mapping) and "sample_weight" in x:
             x = {name: value for name, value in x.items() if name != "sample_weight"}
             x = x["X"] if list(x) == ["X"] else x
-        x = to_tensor(x, device=self._place)
+        precision, place = self._form
+        x = to_tensor(x, device=place)
         if isinstance(x, Tensor) and x.is_floating_point():
-            x = x.to(getattr(torch, self._precision))
+            x = x.to(getattr(torch, precision))
         return super().infer(x, **fit_params)
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:

@@ -171,7 +171,8 @@ class TrainingData:
             X = validate_data(
                 net, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
             )
-        return LazyRows(X, getattr(torch, net._precision), net._place)
+        precision, place = net._form
+        return LazyRows(X, getattr(torch, precision), place)
 
     def check_without_targets(self, X: Any, sample_weight: Any) -> tuple[Any, ...]:
         """Check data without targets; returns the arguments of ``get_dataset``."""
