@@ -48,7 +48,7 @@ class Compensation(Registered, registry=COMPENSATIONS):
         The statistics that ``apply`` reads.
     """
 
-    requires: ClassVar[tuple[type[Statistic], ...]] = ()
+    requires: tuple[type[Statistic], ...] = ()  # an instance may have other ones
     n_steps: ClassVar[int] = 1
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,19 +10,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 
 from ..calibration import Calibration
-from ..calibration.statistics import LayerStatistics, RowMoments
-from ..networks import activation_bytes, layer_of, output_tensor
+from ..networks import ChainPoint, Change, LinearChain, activation_bytes, layer_of, output_tensor
 from ..utils import Samples, private
-from .weights import factor_kept
 
-_BATCH_SIZE = 4096  # at most, unless the calibration has larger batches
-_BYTES = 2**27  # for what is held of all samples: activations for the pullbacks, and targets
-
-_Pullback = Callable[[Tensor], tuple[dict[str, Tensor]]]
-# Rows, columns, kept places and Cholesky factors of some units.
-_Factors = tuple[Tensor, Tensor, Tensor, Tensor]
-# Ridge, damped diagonal and factors of a layer; None if the factors do not fit into memory.
-_LayerPart = tuple[Tensor, Tensor, list[_Factors] | None]
+_BATCH_SIZE = 2048  # at most, unless the calibration has larger batches
+_BYTES = 2**27  # for what is held of all samples: activations for the products, and targets
 
 
 @dataclass
@@ -36,17 +28,18 @@ class _Batch:
     rows : slice
         Those of this batch. They may become tensors only when they are read.
     holds : bool
-        Whether the pullback is held between two products.
+        Whether the activations are held between two products.
     held_target : tensor of shape (n_samples, n_outputs) or None
         The outputs of the dense network, if they are held.
-    pullback : callable or None
+    point : ChainPoint, AutogradPoint or None
+        The Jacobian at these samples, if it is held.
     """
 
     samples: Samples
     rows: slice
     holds: bool
     held_target: Tensor | None = None
-    pullback: _Pullback | None = None
+    point: ChainPoint | AutogradPoint | None = None
 
     @property
     def X(self) -> Tensor:
@@ -65,23 +58,26 @@ class OutputFit:
 
     Directions are flat float64 tensors: the weight of each layer with its bias as the last
     column, one layer after the other, zero at removed weights.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The pruned network in evaluation mode.
+    kept : mapping of layer name to bool tensor of shape (n_out, n_in)
+    calibration : Calibration
     """
 
     def __init__(self, module: nn.Module, kept: Mapping[str, Tensor], calibration: Calibration):
         self.module, self.metric = module, calibration.metric
         self.names = list(kept)
-        self.parameters: dict[str, Tensor] = {}
-        for name in kept:
-            layer = layer_of(module, name)
-            self.parameters[_join(name, "weight")] = layer.weight.detach()
-            if layer.bias is not None:
-                self.parameters[_join(name, "bias")] = layer.bias.detach()
-        self.masks = [_kept_with_bias(module, name, mask) for name, mask in kept.items()]
+        self.layers = {name: layer_of(module, name) for name in kept}
+        self.masks = [kept_with_bias(module, name, mask) for name, mask in kept.items()]
         self.mask = torch.cat([mask.reshape(-1) for mask in self.masks]).double()
         self.dense, samples = calibration.dense, calibration.known_samples()
         weights = samples.sample_weight
         self.total = float(len(samples) if weights is None else weights.sum())
         self.batches = self._batches_of(samples, calibration.batch_size)
+        self.chain = LinearChain.of(module, self.names)
 
     def _batches_of(self, samples: Samples, batch_size: int) -> list[_Batch]:
         """Batches of limited memory, the first of which hold what others compute again."""
@@ -107,53 +103,51 @@ class OutputFit:
         X = batch.X
         return output_tensor(self.dense(X.clone()), len(X))
 
-    def outputs(self, parameters: dict[str, Tensor], X: Tensor) -> Tensor:
-        """The outputs of the network with other parameters."""
-        return output_tensor(functional_call(self.module, parameters, (X.clone(),)), len(X))
-
-    def _linearized(self, X: Tensor) -> tuple[Tensor, _Pullback]:
-        """The outputs at the present parameters, and the product with their Jacobian's transpose.
-
-        The latter holds the activations of all layers.
-        """
-        return vjp(lambda p: self.outputs(p, X), self.parameters)[:2]
+    def _at(self, X: Tensor) -> ChainPoint | AutogradPoint:
+        """The network and its Jacobian at some rows."""
+        return AutogradPoint(self.module, self.names, X) if self.chain is None else self.chain.at(X)
 
     def error_and_gradient(self) -> tuple[float, Tensor]:
         """The error at the present parameters, and its gradient."""
         error, gradient = 0.0, torch.zeros_like(self.mask)
         for batch in self.batches:
-            outputs, pullback = self._linearized(batch.X)
-            batch.pullback = pullback if batch.holds else None
-            squared, change = self._squared_error(outputs, self._target(batch), batch.weights)
+            point = self._at(batch.X)
+            batch.point = point if batch.holds else None
+            squared, change = self._squared_error(point.outputs, self._target(batch), batch.weights)
             error += squared
-            gradient += self._flat(pullback(change)[0])
+            gradient += self._flat(point.pull(change))
         return error / (2 * self.total), gradient / self.total
 
     def product(self, direction: Tensor) -> Tensor:
         """``E[Jᵀ M J] v``, with ``J`` the Jacobian at the last call of ``error_and_gradient``."""
         tangent, total = self._by_name(direction), torch.zeros_like(self.mask)
         for batch in self.batches:
-            pullback = batch.pullback or self._linearized(batch.X)[1]
-            change = private.jvp(
-                lambda p, X=batch.X: self.outputs(p, X), (self.parameters,), (tangent,)
-            )[1]
-            change = self._times_metric(self._target(batch), change, batch.weights)
-            total += self._flat(pullback(change)[0])
+            point = self._at(batch.X) if batch.point is None else batch.point
+            change = self._times_metric(self._target(batch), point.push(tangent), batch.weights)
+            total += self._flat(point.pull(change))
         return total / self.total
 
     def error(self, direction: Tensor) -> float:
         """The error after a step from the present parameters."""
-        tangent, error = self._by_name(direction), 0.0
-        moved = {name: value + tangent[name] for name, value in self.parameters.items()}
+        parameters, error = {}, 0.0
+        for name, (weight, bias) in self._by_name(direction).items():
+            layer = self.layers[name]
+            parameters[_join(name, "weight")] = layer.weight + weight.view_as(layer.weight)
+            if layer.bias is not None and bias is not None:
+                parameters[_join(name, "bias")] = layer.bias + bias
         for batch in self.batches:
-            outputs = self.outputs(moved, batch.X)
+            outputs = functional_call(self.module, parameters, (batch.X.clone(),))
+            outputs = output_tensor(outputs, len(batch.X))
             error += self._squared_error(outputs, self._target(batch), batch.weights)[0]
         return error / (2 * self.total)
 
     def move(self, direction: Tensor) -> None:
         """Take a step: change the parameters in place."""
-        for name, value in self._by_name(direction).items():
-            self.parameters[name] += value
+        for name, (weight, bias) in self._by_name(direction).items():
+            layer = self.layers[name]
+            layer.weight.add_(weight.view_as(layer.weight))
+            if layer.bias is not None and bias is not None:
+                layer.bias.add_(bias)
 
     def _squared_error(
         self, outputs: Tensor, target: Tensor, weights: Tensor | None
@@ -168,92 +162,59 @@ class OutputFit:
         product = self.metric.multiply(target, change)
         return product if weights is None else product * weights[:, None]
 
-    def _by_name(self, direction: Tensor) -> dict[str, Tensor]:
-        """A direction as tensors in the shapes of the parameters."""
+    def _by_name(self, direction: Tensor) -> Change:
+        """A direction as the change of each layer's weight and bias."""
         named, parts = {}, direction.split([mask.numel() for mask in self.masks])
         for name, mask, part in zip(self.names, self.masks, parts, strict=True):
-            table = part.reshape(mask.shape).to(self.parameters[_join(name, "weight")])
-            named[_join(name, "weight")] = table[:, :-1]
-            if _join(name, "bias") in self.parameters:
-                named[_join(name, "bias")] = table[:, -1]
+            table = part.reshape(mask.shape).to(self.layers[name].weight)
+            bias = None if self.layers[name].bias is None else table[:, -1]
+            named[name] = table[:, :-1], bias
         return named
 
-    def _flat(self, gradient: dict[str, Tensor]) -> Tensor:
+    def _flat(self, gradient: Change) -> Tensor:
         """A gradient as a direction."""
         tables = []
         for name in self.names:
-            weight = gradient[_join(name, "weight")]
-            bias = gradient.get(_join(name, "bias"), weight[:, 0])
+            weight, bias = gradient[name]
+            bias = weight[:, 0] if bias is None else bias  # masked below
             tables.append(torch.cat([weight, bias[:, None]], dim=1).reshape(-1))
         return torch.cat(tables).double() * self.mask
 
 
-class RowPreconditioner:
-    """Multiplies by the inverse of each unit's matrix ``H_KK``: a block-diagonal Gauss–Newton.
+class AutogradPoint:
+    """The Jacobian of any network at some inputs, by automatic differentiation."""
 
-    The ridge that damps these matrices also damps the whole system; see ``ridge``.
-    """
+    def __init__(self, module: nn.Module, names: list[str], X: Tensor):
+        self.X, self.names = X, names
+        self.layers = {name: layer_of(module, name) for name in names}
+        self.parameters: dict[str, Tensor] = {}
+        for name, layer in self.layers.items():
+            self.parameters[_join(name, "weight")] = layer.weight.detach()
+            if layer.bias is not None:
+                self.parameters[_join(name, "bias")] = layer.bias.detach()
 
-    def __init__(
-        self,
-        module: nn.Module,
-        kept: Mapping[str, Tensor],
-        statistics: Mapping[str, LayerStatistics],
-        damping: float,
-        max_memory: float,
-    ):
-        self.shapes = [(mask.shape[0], mask.shape[1] + 1) for mask in kept.values()]
-        self.parts = [
-            self._layer_part(
-                statistics[name], _kept_with_bias(module, name, mask), damping, max_memory
-            )
-            for name, mask in kept.items()
-        ]
+        def outputs(parameters: dict[str, Tensor]) -> Tensor:
+            return output_tensor(functional_call(module, parameters, (X.clone(),)), len(X))
 
-    @staticmethod
-    def _layer_part(
-        statistics: LayerStatistics, kept: Tensor, damping: float, max_memory: float
-    ) -> _LayerPart:
-        moments = statistics[RowMoments]
-        diagonal = moments.diagonal()
-        n_used = kept.sum(1).clamp_min(1)
-        ridge = damping * (diagonal * kept).sum(1) / n_used
-        ridge = ridge.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
-        if float((n_used.double() ** 2).sum()) * 4 > max_memory:
-            return ridge, diagonal + ridge, None
-        present = torch.ones_like(kept[:, :-1]) if statistics.kept is None else statistics.kept
-        kept = torch.nn.functional.pad(kept, (0, 1), value=False)  # unused places
-        factors: list[_Factors] = []
-        for block in moments.blocks(present, max_memory):
-            inside = kept[block.rows[:, None], block.columns] & block.used
-            factor = factor_kept(block.damped(damping), inside)
-            factors.append((block.rows, block.columns, inside, factor.float()))  # enough precision
-        return ridge, diagonal + ridge, factors
+        self._outputs = outputs
+        self.outputs, self._pullback = vjp(outputs, self.parameters)[:2]
 
-    def ridge(self, direction: Tensor) -> Tensor:
-        """The damping times a direction."""
-        return torch.cat([(table * part[0]).reshape(-1) for table, part in self._tables(direction)])
+    def push(self, change: Change) -> Tensor:
+        """The change of the outputs for a change of the parameters, to first order."""
+        tangent = {}
+        for name, (weight, bias) in change.items():
+            tangent[_join(name, "weight")] = weight.view_as(self.layers[name].weight)
+            if bias is not None:
+                tangent[_join(name, "bias")] = bias
+        return private.jvp(self._outputs, (self.parameters,), (tangent,))[1]
 
-    def __call__(self, direction: Tensor) -> Tensor:
-        solved = []
-        for table, (_, diagonal, factors) in self._tables(direction):
-            if factors is None:
-                solved.append((table / diagonal).reshape(-1))
-                continue
-            padded, result = torch.nn.functional.pad(table, (0, 1)), torch.zeros_like(table)
-            for rows, columns, inside, factor in factors:
-                rows = rows[:, None].expand_as(columns)
-                right = (padded[rows, columns] * inside).float()
-                solution = torch.cholesky_solve(right[:, :, None], factor)[:, :, 0].double()
-                result[rows[inside], columns[inside]] = solution[inside]
-            solved.append(result.reshape(-1))
-        return torch.cat(solved)
-
-    def _tables(self, direction: Tensor) -> Iterator[tuple[Tensor, _LayerPart]]:
-        """Each layer's part of a direction, as a matrix."""
-        flat = direction.split([rows * columns for rows, columns in self.shapes])
-        for shape, values, part in zip(self.shapes, flat, self.parts, strict=True):
-            yield values.reshape(shape), part
+    def pull(self, grad: Tensor) -> Change:
+        """The gradient with respect to the parameters, given the one of the outputs."""
+        (gradient,) = self._pullback(grad)
+        return {
+            name: (gradient[_join(name, "weight")].flatten(1), gradient.get(_join(name, "bias")))
+            for name in self.names
+        }
 
 
 def conjugate_gradients(
@@ -301,7 +262,7 @@ def conjugate_gradients(
     return solution, iterations
 
 
-def _kept_with_bias(module: nn.Module, name: str, kept: Tensor) -> Tensor:
+def kept_with_bias(module: nn.Module, name: str, kept: Tensor) -> Tensor:
     """The mask of a layer with a last column for the bias: whether there is one."""
     has_bias = torch.full_like(kept[:, :1], layer_of(module, name).bias is not None)
     return torch.cat([kept, has_bias], dim=1)

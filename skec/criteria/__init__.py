@@ -3,7 +3,19 @@
 To add one, write its file and import it here.
 """
 
-from . import ec, ec_exact, gradient, lamp, magnitude, obd, random, surgeon, taylor, wanda
+from . import (
+    ec,
+    ec_exact,
+    ec_network,
+    gradient,
+    lamp,
+    magnitude,
+    obd,
+    random,
+    surgeon,
+    taylor,
+    wanda,
+)
 from ._base import CRITERIA, Criterion
 from .units import UNIT_CRITERIA, UnitCriterion
 
@@ -14,6 +26,7 @@ __all__ = [
     "UnitCriterion",
     "ec",
     "ec_exact",
+    "ec_network",
     "gradient",
     "lamp",
     "magnitude",

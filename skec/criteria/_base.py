@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class Criterion(Registered, registry=CRITERIA):
         The statistics that ``score`` reads.
     compensation : str
         The compensation used with ``compensation="auto"``.
+    compensation_params : dict
+        Its parameters, unless others are given.
     scores_are_errors : bool
         Whether a score is the mean squared output change of removing the weight. The predicted
         error is then the sum of the scores of the removed weights.
@@ -42,6 +45,7 @@ class Criterion(Registered, registry=CRITERIA):
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
     compensation: ClassVar[str] = "none"
+    compensation_params: ClassVar[Mapping[str, Any]] = {}
     scores_are_errors: ClassVar[bool] = False
     output_metric: ClassVar[str | None] = None
     n_steps: ClassVar[int] = 1

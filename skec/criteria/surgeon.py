@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor
 
@@ -40,6 +43,7 @@ class Surgeon(Criterion):
     requires = (RowMoments,)
     sums = True
     compensation = "network"
+    compensation_params: ClassVar[Mapping[str, Any]] = {"preconditioner": "rows"}
     scores_are_errors = True
     output_metric = "identity"
 

@@ -14,6 +14,7 @@ from .layers import (
     prunable_layers,
 )
 from .linear import LinearLayers, network_of, set_coefs
+from .linear_chain import ChainPoint, Change, LinearChain
 from .losses import (
     LOSSES_BY_ACTIVATION,
     LogProbabilityLoss,
@@ -45,8 +46,11 @@ __all__ = [
     "MLP",
     "POOLING",
     "PRUNABLE",
+    "ChainPoint",
+    "Change",
     "HiddenLayer",
     "InputColumns",
+    "LinearChain",
     "LinearLayers",
     "LogProbabilityLoss",
     "Normalization",

@@ -74,9 +74,9 @@ def prune(
         How the remaining parameters compensate for removed ones: a name in
         ``skec.compensation.COMPENSATIONS``, for units in
         ``skec.compensation.units.UNIT_COMPENSATIONS``, or your own object. ``"auto"`` follows the
-        method: ``"bias"`` for ``"ec"``, ``"network"`` for ``"surgeon"``, ``"least_squares"`` for
-        ``"elimination"``, ``"none"`` for most others. A layer without a bias gets one if the
-        compensation needs it.
+        method: ``"bias"`` for ``"ec"``, ``"network"`` for ``"surgeon"`` and ``"ec_network"``,
+        ``"least_squares"`` for ``"elimination"``, ``"none"`` for most others. A layer without a
+        bias gets one if the compensation needs it.
     method_params, compensation_params : dict, default=None
         Parameters of a criterion or compensation that is given by name, such as
         ``{"damping": 0.01}``.
@@ -89,8 +89,9 @@ def prune(
         a mapping does not name are not pruned. Your own object is also possible.
     n_steps : int or "auto", default="auto"
         Number of pruning steps. The scores are recomputed after each step. ``"auto"`` takes the
-        number that the method recommends: 15 for ``"surgeon"`` and ``compensation="network"``, 5
-        for ``"ec"``, ``"obd"``, ``"taylor"`` and ``"gradient"``, and 1 for all others.
+        number that the method recommends: 15 for ``"surgeon"``, ``"ec_network"`` and
+        ``compensation="network"``, 5 for ``"ec"``, ``"obd"``, ``"taylor"`` and ``"gradient"``, and
+        1 for all others.
     schedule : {"geometric", "linear", "cubic"} or Schedule, default="geometric"
         How the ratio grows over the steps.
     output_metric : {"auto", "identity", "fisher"} or OutputMetric, default="auto"

@@ -294,6 +294,12 @@ def error(found, dense, X, w=None, metric="identity"):
     return float(np.average(errors, weights=w))
 
 
+# The preconditioners, and what compensates in each unit before the step of the network.
+every_preconditioner = pytest.mark.parametrize(
+    ("preconditioner", "alone"), [("diagonal", "bias"), ("rows", "weights")]
+)
+
+
 @pytest.mark.filterwarnings("ignore::skec.PruningWarning")
 class TestNetwork:
     def by(self, compensation, case, **params):
@@ -302,11 +308,13 @@ class TestNetwork:
         return remove(module, X, masks, compensation=compensation, **kwargs).module
 
     @every_kind
+    @every_preconditioner
     @given(seed=st.integers(0, 10_000))
-    def test_is_never_worse_than_row_by_row(self, kind, seed):
+    def test_is_never_worse_than_each_unit_alone(self, kind, preconditioner, alone, seed):
         module, X, w, masks, metric = case(kind, seed)
-        alone = self.by("weights", (module, X, w, masks, metric))
-        together = self.by("network", (module, X, w, masks, metric))
+        alone = self.by(alone, (module, X, w, masks, metric))
+        params = {"preconditioner": preconditioner}
+        together = self.by("network", (module, X, w, masks, metric), **params)
         assert error(together, module, X, w, metric) <= error(alone, module, X, w, metric)
         for name, mask in zip("02", masks, strict=True):
             assert not together.get_submodule(name).weight[~mask].any()
@@ -314,16 +322,20 @@ class TestNetwork:
     @pytest.mark.parametrize("max_memory", [2**30, 0])
     @pytest.mark.parametrize("damping", [1e-3, 1e-1])
     @pytest.mark.parametrize("kind", ["Tanh", "GELU", "no biases"])
+    @every_preconditioner
     def test_solves_the_damped_least_squares_of_all_that_is_kept(
-        self, kind, damping, max_memory, roots, measured_jacobians
+        self, kind, preconditioner, alone, damping, max_memory, roots, measured_jacobians
     ):
         module, X, w, masks, metric = case(kind, 0)
         with torch.no_grad():  # a small error, so that a step is as good as it looks
             for i, mask in zip((0, 2), masks, strict=True):
                 module[i].weight[~mask] *= 0.05
         params = {"damping": damping, "max_memory": max_memory}
-        start = self.by("weights", (module, X, w, masks, metric), **params)
-        found = self.by("network", (module, X, w, masks, metric), iterations=100, **params)
+        start = self.by(
+            alone, (module, X, w, masks, metric), **params if alone == "weights" else {}
+        )
+        params |= {"iterations": 300, "preconditioner": preconditioner}
+        found = self.by("network", (module, X, w, masks, metric), **params)
         kept = [torch.nn.functional.pad(mask, (0, 1), value=True) for mask in masks]
         R = roots(module(X).detach(), sample_weight=w, metric=metric)
         dense = measured_jacobians(module, X, roots=R).values()
@@ -345,11 +357,13 @@ class TestNetwork:
         module = nn.Sequential(nn.Linear(4, 5)).double()
         masks, kwargs = [drawn_masks(0)[0]], {"method": Chosen([drawn_masks(0)[0]])}
         kwargs |= {"pruning_ratio": float((~masks[0]).double().mean()), "X": samples()}
-        alone, together = (
-            prune(module, compensation=name, compensation_params=TINY, **kwargs).module
-            for name in ("weights", "network")
-        )
-        torch.testing.assert_close(tables(together)["0"], tables(alone)["0"], rtol=1e-6, atol=1e-7)
+        alone = prune(module, compensation="weights", compensation_params=TINY, **kwargs).module
+        for preconditioner in ("diagonal", "rows"):
+            params = TINY | {"preconditioner": preconditioner, "iterations": 100}
+            together = prune(module, compensation="network", compensation_params=params, **kwargs)
+            torch.testing.assert_close(
+                tables(together.module)["0"], tables(alone)["0"], rtol=1e-6, atol=1e-7
+            )
 
     def test_outputs_make_up_for_each_other_in_the_fisher_metric(self):
         torch.manual_seed(0)
@@ -393,9 +407,11 @@ class TestNetwork:
             assert torch.equal(found[1].state_dict()[name], value)
         assert not torch.equal(found[3].bias, module[3].bias)
 
-    def test_no_iteration_is_row_by_row(self):
+    @every_preconditioner
+    def test_no_iteration_is_unit_by_unit(self, preconditioner, alone):
         setting = case("GELU", 0)
-        alone, none = self.by("weights", setting), self.by("network", setting, iterations=0)
+        params = {"iterations": 0, "preconditioner": preconditioner}
+        alone, none = self.by(alone, setting), self.by("network", setting, **params)
         for name, table in tables(alone).items():
             assert torch.equal(tables(none)[name], table)
 
@@ -415,6 +431,7 @@ def test_the_network_is_fitted_alike_whatever_is_held(metric, weighted, monkeypa
     X = samples(n=60)
     settings = {"pruning_ratio": 0.6, "n_steps": 3, "batch_size": 7, "output_metric": metric}
     settings |= {"method": "magnitude", "compensation": "network"}
+    settings |= {"compensation_params": {"iterations": 3}}  # more of them amplify rounding errors
     settings |= {"sample_weight": torch.rand(60) + 0.1 if weighted else None}
     held = prune(network(), X, **settings)
     monkeypatch.setattr(_output_fit, "_BYTES", 0)  # batches of seven, computed again when needed
@@ -423,7 +440,7 @@ def test_the_network_is_fitted_alike_whatever_is_held(metric, weighted, monkeypa
     torch.testing.assert_close(again.module(X), held.module(X))
 
 
-def test_not_every_pullback_is_held(monkeypatch):
+def test_not_every_jacobian_is_held(monkeypatch):
     monkeypatch.setattr(_output_fit, "_BYTES", 0)
     module, X = network(), samples(n=60)
     data = calibration_samples(module, X)
@@ -432,7 +449,7 @@ def test_not_every_pullback_is_held(monkeypatch):
     with torch.no_grad():
         fit = _output_fit.OutputFit(module, kept, calibration)
         fit.error_and_gradient()
-    assert [batch.pullback is not None for batch in fit.batches] == [True] + [False] * 8
+    assert [batch.point is not None for batch in fit.batches] == [True] + [False] * 8
     assert [batch.held_target is not None for batch in fit.batches] == [True] + [False] * 8
 
 

@@ -572,7 +572,9 @@ def test_the_automatic_metric_follows_the_loss_unless_the_criterion_has_its_own(
 
 @pytest.mark.parametrize("method", ["EC", "", None, 3, Criterion, CRITERIA["ec"], ["ec"]])
 def test_an_unknown_method_lists_the_known_ones(method):
-    with pytest.raises(ValueError, match=r"Choose one of \['ec', 'ec_exact', 'gradient'"):
+    with pytest.raises(
+        ValueError, match=r"Choose one of \['ec', 'ec_exact', 'ec_network', 'gradient'"
+    ):
         CRITERIA.make(method)
 
 

@@ -784,6 +784,22 @@ class Untouched(nn.Sequential):
         raise AssertionError("the network was run")
 
 
+def test_all_remaining_parameters_compensate():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 16, 3)
+    ).double()
+    X = torch.randn(80, 1, 6, 6, dtype=torch.float64)
+    errors = {}
+    for method in ("ec", "ec_network"):
+        result = prune(module, X, pruning_ratio=0.7, method=method, n_steps=5)
+        assert result.sparsity == pytest.approx(0.7, abs=0.01)
+        for name, mask in result.masks.items():
+            assert not result.module.get_submodule(name).weight[~mask].any()
+        errors[method] = float((result.module(X) - module(X)).square().sum(1).mean())
+    assert errors["ec_network"] < 0.5 * errors["ec"]
+
+
 class TestWhatIsNotDefined:
     @pytest.mark.parametrize(
         "choice",
@@ -791,7 +807,11 @@ class TestWhatIsNotDefined:
             {"method": "surgeon"},
             {"method": "ec_exact"},
             {"method": "ec", "compensation": "weights"},
-            {"method": "magnitude", "compensation": "network"},
+            {
+                "method": "magnitude",
+                "compensation": "network",
+                "compensation_params": {"preconditioner": "rows"},
+            },
             {"method": "magnitude", "compensation": "bias_exact"},
         ],
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class UnitCriterion(Registered, registry=UNIT_CRITERIA):
     """
 
     requires: ClassVar[tuple[type[Statistic], ...]] = ()
+    compensation_params: ClassVar[Mapping[str, Any]] = {}
     compensation: ClassVar[str] = "none"
     scores_are_errors: ClassVar[bool] = False
     output_metric: ClassVar[str | None] = None

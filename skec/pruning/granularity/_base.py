@@ -119,6 +119,7 @@ class Granularity(ABC, Generic[CriterionT, CompensationT]):
         criterion = cls.criteria.make(method, method_params)
         if isinstance(compensation, str) and compensation == "auto":
             compensation = criterion.compensation
+            compensation_params = {**criterion.compensation_params, **(compensation_params or {})}
         compensation = cls.compensations.make(compensation, compensation_params)
         return cls(criterion, compensation, cls.parse_scope(scope))
 
