@@ -77,7 +77,7 @@ class OutputFit:
         weights = samples.sample_weight
         self.total = float(len(samples) if weights is None else weights.sum())
         self.batches = self._batches_of(samples, calibration.batch_size)
-        self.chain = LinearChain.of(module, self.names)
+        self.chain = LinearChain.of(module, kept)
 
     def _batches_of(self, samples: Samples, batch_size: int) -> list[_Batch]:
         """Batches of limited memory, the first of which hold what others compute again."""
