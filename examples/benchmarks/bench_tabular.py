@@ -41,11 +41,12 @@ METHODS = {
     "wanda": {"method": "wanda"},
     "obd": {"method": "obd"},
     "ec": {"method": "ec"},
+    "ec_network": {"method": "ec_network"},
     "surgeon": {"method": "surgeon"},
 }
 FAMILY = ("ec", "surgeon")
 QUICK = {"sets": ("yacht", "energy"), "ratios": (0.5, 0.9, 0.98)}
-QUICK_METHODS = ("magnitude", "obd", "ec", "surgeon")
+QUICK_METHODS = ("magnitude", "obd", "ec", "ec_network", "surgeon")
 
 # The error before and after the refit, for each method and ratio. The key of the dense network is
 # ("dense", 0.0).
