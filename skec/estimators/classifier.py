@@ -304,23 +304,6 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         if changed:
             self.initialize_criterion()
 
-    def _fit_target_scale(
-        self,
-        y: Any,
-        sample_weight: Any,
-        weight: float | None = None,
-        *,
-        reset: bool,
-        part: bool = False,
-    ) -> None:
-        pass
-
-    def _update_target_scale(self, y: Any, sample_weight: Any, weight: float) -> None:
-        pass
-
-    def _noise_decay(self, dataset: Any) -> float:
-        return 0.0
-
     def _stratification(self, y: Any) -> np.ndarray | None:
         several = self._multilabel_ or y is None or type_of_target(y) == "continuous"
         return None if several else np.asarray(y)

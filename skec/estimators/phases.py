@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..training import MaskedWeights
+from ..utils import Samples
 from .adapters import PrunedMLPAdapter
 from .components import is_of_library
 from .fit_data import FitData
@@ -52,9 +53,11 @@ def train_more(
 
 
 @torch.no_grad()
-def check_outputs(net: Any, data: FitData) -> None:
-    """Raise unless the network takes the features, and the loss takes outputs and targets."""
-    few = net._data.first_rows(data.dataset)
+def check_outputs(net: Any, few: Samples, data: FitData) -> None:
+    """Raise unless the network takes the features, and the loss takes outputs and targets.
+
+    ``few`` are samples of the data, in the user's units.
+    """
     n_samples, module = len(few), type(net.network_).__name__
     try:
         for part in (net.network_, getattr(net, "criterion_", None)):
@@ -89,10 +92,11 @@ def check_outputs(net: Any, data: FitData) -> None:
 
 def check_pruning(net: Any, settings: PruningSettings, data: FitData) -> None:
     """Raise before any training if the network cannot be pruned with these settings."""
-    check_outputs(net, data)
+    few = net._data.first_rows(data.dataset)
+    check_outputs(net, few, data)
     if net._stays_dense:
         return
-    few = net._data.calibration(net._data.first_rows(data.dataset), None, None)
+    few = net._data.calibration(few, None, None)
     try:
         settings.check(PrunedMLPAdapter(net), net.network_, few)
     except TypeError as error:

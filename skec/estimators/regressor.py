@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from skorch import NeuralNetRegressor
 from skorch.utils import to_numpy
 from torch import Tensor
 
-from ..networks import MLP, with_scaled_outputs
+from ..networks import MLP, output_layer, scale_outputs
 from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .base import PrunedMLP
@@ -153,9 +154,6 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
             )
         return y.reshape(len(y), -1)
 
-    def _with_class_weight(self, y: np.ndarray, sample_weight: Any) -> Any:
-        return sample_weight
-
     def _describe_dataset(self, dataset: Any) -> None:
         x, y = first_item(dataset)
         self.n_features_in_ = int(np.shape(x)[0])
@@ -192,18 +190,22 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         that were constant so far.
         """
         before = self.target_scale_
+        if math.isinf(before.weight):  # it stays the same
+            return
         after = before.merged(TargetScale.of(y, sample_weight, weight))
-        factor, shift = map(torch.from_numpy, before.conversion(after))
-        scaled = with_scaled_outputs(self.network_, factor, shift)
-        dense = getattr(self, "dense_module_", self.network_)
-        scaled_dense = with_scaled_outputs(dense, factor, shift)
-        if scaled is None or scaled_dense is None:
+        networks = [self.network_]
+        if hasattr(self, "dense_module_"):  # a copy: a failed call does not restore its weights
+            networks.append(deepcopy(self.dense_module_))
+        layers = [output_layer(network, self.n_outputs_) for network in networks]
+        if None in layers:
             self.target_scale_ = before.where_constant(after)
             return
+        factor, shift = map(torch.from_numpy, before.conversion(after))
+        for layer in filter(None, layers):
+            scale_outputs(layer, factor, shift)
         self.target_scale_ = after
-        self.network_.load_state_dict(scaled.state_dict())  # the optimiser knows its parameters
         if hasattr(self, "dense_module_"):
-            self.dense_module_ = scaled_dense
+            self.dense_module_ = networks[-1]
 
     @property
     def y_mean_(self) -> np.ndarray:

@@ -6,9 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
 from skorch.exceptions import SkorchTrainingImpossibleError
 from skorch.history import History
@@ -22,7 +20,7 @@ from ..training import (
     loss_with_gradient,
     supports_fused,
 )
-from ..utils import Samples, plain_tensors, private
+from ..utils import Samples, drawn_seed, plain_tensors, private
 from .components import is_of_library
 from .interruption import stopped_by_callback
 from .make_module import make_module
@@ -201,8 +199,7 @@ class SkorchEstimator(SkorchParameters):
 
     def _reset_seed(self, reset: bool) -> None:
         if reset or not hasattr(self, "_seed_"):
-            rng = check_random_state(self.random_state)
-            self._seed_ = int(rng.randint(np.iinfo(np.int32).max))
+            self._seed_ = drawn_seed(self.random_state)
 
     def _generator(self, purpose: str) -> torch.Generator:
         """A random generator for one purpose; it depends on the length of the history."""

@@ -12,6 +12,7 @@ from .layers import (
     layer_names,
     layer_of,
     prunable_layers,
+    runs_in_order,
 )
 from .linear import LinearLayers, network_of, set_coefs
 from .linear_chain import ChainPoint, Change, LinearChain
@@ -27,8 +28,8 @@ from .losses import (
     weighted_loss,
 )
 from .mlp import ACTIVATIONS, MLP, InputColumns
-from .output_layer import with_scaled_outputs
-from .outputs import output_tensor, output_tensors, sensitivities
+from .output_layer import output_layer, scale_outputs
+from .outputs import SHAPE_SAMPLES, output_tensor, output_tensors, sensitivities
 from .patches import (
     blocks_of_patches,
     extract_patches,
@@ -46,6 +47,7 @@ __all__ = [
     "MLP",
     "POOLING",
     "PRUNABLE",
+    "SHAPE_SAMPLES",
     "ChainPoint",
     "Change",
     "HiddenLayer",
@@ -80,15 +82,17 @@ __all__ = [
     "loss_of_outputs",
     "match_targets",
     "network_of",
+    "output_layer",
     "output_tensor",
     "output_tensors",
     "patches_bytes",
     "prunable_layers",
+    "runs_in_order",
+    "scale_outputs",
     "sensitivities",
     "set_coefs",
     "summed_gradients",
     "units_of",
     "weight_gradients",
     "weighted_loss",
-    "with_scaled_outputs",
 ]

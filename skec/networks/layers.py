@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from torch import nn
 
-from ..utils import all_finite
+from ..utils import all_finite, private
 
 PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 PrunableLayer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
@@ -111,6 +111,21 @@ def has_own_forward(module: nn.Module, kind: type[nn.Module]) -> bool:
     names = {name for subclass in below for name in vars(subclass)}
     own = any(name in ("__call__", "__iter__") or name.endswith("forward") for name in names)
     return own or "forward" in vars(module)  # set on the object
+
+
+def runs_in_order(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether a module is a ``Sequential`` that runs its parts in order, and nothing else.
+
+    Examples
+    --------
+    >>> runs_in_order(nn.Sequential(nn.ReLU())), runs_in_order(nn.ReLU())
+    (True, False)
+    """
+    return (
+        isinstance(module, nn.Sequential)
+        and type(module).forward is nn.Sequential.forward
+        and not private.has_hooks(module)
+    )
 
 
 def filter_names(names: Iterable[str], pattern: str) -> list[str]:

@@ -2,53 +2,61 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from ..utils import private
+from .layers import runs_in_order
 
 
-def with_scaled_outputs(module: nn.Module, factor: Tensor, shift: Tensor) -> nn.Module | None:
-    """A copy of a network whose outputs are multiplied by a factor and shifted.
+def output_layer(module: nn.Module, n_outputs: int) -> nn.Linear | None:
+    """The linear layer whose outputs are those of a network.
 
     Parameters
     ----------
     module : torch.nn.Module
-        It is not changed.
-    factor, shift : tensors of shape (n_outputs,)
+    n_outputs : int
 
     Returns
     -------
-    torch.nn.Module or None
+    torch.nn.Linear or None
         None unless the network is a ``torch.nn.Sequential``, nested or not, that ends in a linear
         layer with a bias and ``n_outputs`` outputs, and its layers share no weights.
 
     Examples
     --------
-    >>> network = nn.Sequential(nn.Linear(2, 1))
-    >>> X, two, one = torch.ones(1, 2), torch.tensor([2.0]), torch.tensor([1.0])
-    >>> scaled = with_scaled_outputs(network, two, one)
-    >>> torch.allclose(scaled(X), 2 * network(X) + 1)
-    True
+    >>> output_layer(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)), 1)
+    Linear(in_features=4, out_features=1, bias=True)
     """
-    module = copy.deepcopy(module)
     last = module
-    while (
-        isinstance(last, nn.Sequential)
-        and type(last).forward is nn.Sequential.forward
-        and not private.has_hooks(last)
-        and len(last)
-    ):
+    while runs_in_order(last) and len(last):
         last = last[-1]
     if type(last) is not nn.Linear or private.has_hooks(last) or last.bias is None:
         return None
     everything = list(module.named_parameters(remove_duplicate=False))
-    if len(last.weight) != len(factor) or len(everything) > len(list(module.parameters())):
-        return None  # a shared weight would change other layers too
-    with torch.no_grad():
-        factor, shift = (t.to(last.weight.device, torch.float64) for t in (factor, shift))
-        last.weight.copy_(last.weight * factor[:, None])
-        last.bias.copy_(last.bias * factor + shift)
-    return module
+    if len(last.weight) != n_outputs or len(everything) > len(list(module.parameters())):
+        return None  # a shared weight belongs to other layers too
+    return last
+
+
+@torch.no_grad()
+def scale_outputs(layer: nn.Linear, factor: Tensor, shift: Tensor) -> None:
+    """Multiply the outputs of a layer by a factor and shift them, in place.
+
+    Parameters
+    ----------
+    layer : torch.nn.Linear
+        With a bias.
+    factor, shift : float64 tensors of shape (n_outputs,)
+
+    Examples
+    --------
+    >>> layer, X = nn.Linear(2, 1), torch.ones(1, 2)
+    >>> before = layer(X)
+    >>> scale_outputs(layer, torch.tensor([2.0]), torch.tensor([1.0]))
+    >>> torch.allclose(layer(X), 2 * before + 1)
+    True
+    """
+    factor, shift = (t.to(layer.weight.device, torch.float64) for t in (factor, shift))
+    layer.weight.copy_(layer.weight * factor[:, None])
+    layer.bias.copy_(layer.bias * factor + shift)

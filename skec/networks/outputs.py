@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SHAPE_SAMPLES = 61  # samples that show the form of outputs; hardly a dimension of something else
+
 
 def output_tensors(outputs: Any, n_samples: int) -> list[Tensor]:
     """Return the tensors that count as outputs of the network.

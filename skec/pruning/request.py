@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from ..allocation import SCHEDULES, Schedule
@@ -21,11 +19,17 @@ from ..calibration import (
     probes_for,
 )
 from ..calibration.statistics import BACKWARD, Need
-from ..networks import Recorder, check_finite, copy_network, default_loss, layer_of, output_tensors
-from ..utils import Samples, check_count, check_probes, check_ratio
+from ..networks import (
+    SHAPE_SAMPLES,
+    Recorder,
+    check_finite,
+    copy_network,
+    default_loss,
+    layer_of,
+    output_tensors,
+)
+from ..utils import Samples, check_count, check_probes, check_ratio, drawn_seed
 from .granularity import AnyGranularity, get_granularity
-
-_FEW = 61  # samples that show the form of the outputs; hardly a dimension of something else
 
 
 @dataclass(frozen=True)
@@ -114,11 +118,10 @@ def resolve(
     recommended = kind.criterion.output_metric
     metric = metric_for(output_metric, loss, recommended=recommended)
     samples = _samples(kind, module, X, y, sample_weight)
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(drawn_seed(random_state))
     dense, need = copy_network(module).eval(), Need.of(kind.statistics)
     if samples is not None:
-        few = samples.take(slice(min(batch_size, _FEW)))
+        few = samples.take(slice(min(batch_size, SHAPE_SAMPLES)))
         outputs = _outputs(dense, few, kind.read_layers(dense, names))
         metric = metric_for(output_metric, loss, outputs, recommended)
         if need & Need.LOSS_GRADIENT and samples.y is not None:

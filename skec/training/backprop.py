@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks import InputColumns
+from ..networks import InputColumns, runs_in_order
 from ..utils import private
 from .losses import OutputLoss
 
@@ -233,11 +233,7 @@ class Chain:
 
 def _flatten(module: nn.Module) -> Iterator[nn.Module]:
     """Yield the layers of nested sequential modules in order, other modules as they are."""
-    if (
-        isinstance(module, nn.Sequential)
-        and type(module).forward is nn.Sequential.forward
-        and not private.has_hooks(module)
-    ):
+    if runs_in_order(module):
         for child in module:
             yield from _flatten(child)
     else:

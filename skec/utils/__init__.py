@@ -10,9 +10,11 @@ from .rounding import (
     equal_up_to_rounding,
     exact_where_constant,
     precision,
+    rounding_of_sums,
     without_rounding,
 )
 from .samples import Samples
+from .seeds import drawn_seed
 from .sentinels import NOT_GIVEN, NotGiven, given
 from .validation import check_choice, check_count, check_number, check_probes, check_ratio
 
@@ -31,6 +33,7 @@ __all__ = [
     "check_number",
     "check_probes",
     "check_ratio",
+    "drawn_seed",
     "equal_up_to_rounding",
     "exact_where_constant",
     "given",
@@ -40,6 +43,7 @@ __all__ = [
     "plain_tensors",
     "precision",
     "private",
+    "rounding_of_sums",
     "small_when_dense",
     "without_rounding",
 ]

@@ -85,6 +85,17 @@ def without_rounding(scatter: Tensor, power: Tensor, dtype: torch.dtype) -> Tens
     return scatter.masked_fill(scatter <= bound * power, 0.0)
 
 
+def rounding_of_sums(dtype: torch.dtype) -> float:
+    """The relative rounding error of a sum over samples.
+
+    Examples
+    --------
+    >>> rounding_of_sums(torch.float64) == 2.0**-48
+    True
+    """
+    return _SUMS * precision(dtype)
+
+
 def equal_up_to_rounding(scores: Tensor, dtype: torch.dtype) -> Tensor:
     """Make scores equal that differ by the rounding errors of sums only.
 
@@ -110,7 +121,7 @@ def equal_up_to_rounding(scores: Tensor, dtype: torch.dtype) -> Tensor:
     >>> equal_up_to_rounding(scores, torch.float32)
     tensor([2., 1., 1., 3.], dtype=torch.float64)
     """
-    tolerance = max(_SUMS * precision(dtype), _INVERSES)
+    tolerance = max(rounding_of_sums(dtype), _INVERSES)
     if scores.numel() * tolerance > 1.0:
         return scores
     values = scores.detach().cpu().numpy().ravel()  # numpy sorts much faster than torch

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...utils import exact_where_constant, precision
+from ...utils import exact_where_constant, rounding_of_sums
 from ._base import LayerBatch, Need
 from ._convolutions import SharedWeightMoments
 from ._sums import WeightMoments
-
-_ROUNDINGS = 16  # errors of a difference of sums, in units of rounding of its terms
 
 
 class SensitivityMoments(WeightMoments):
@@ -60,7 +58,7 @@ class SensitivityMoments(WeightMoments):
         first, second = self._block.sums
         self._block = None
         offset = first / torch.where(total > 0, total, 1.0)[:, None]
-        rounding = second * (_ROUNDINGS * precision(centre.dtype))
+        rounding = second * rounding_of_sums(centre.dtype)
         scatter = second.addcmul_(first, offset, value=-1.0)
         scatter.masked_fill_(scatter <= rounding, 0.0)  # noise would break ties of scores
         self._merge(total, offset.add_(centre), scatter)

@@ -12,14 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import has_fit_parameter, validate_data
 from torch import Tensor, nn
 
 from ...networks import MLP, match_targets, weighted_loss
 from ...pruning import PruningReport, PruningResult
 from ...training import loss_with_gradient
-from ...utils import Samples
+from ...utils import Samples, drawn_seed
 from ..reporting import with_losses
 
 
@@ -213,11 +212,6 @@ class Adapter(ABC):
 @lru_cache(maxsize=128)  # scikit-learn asks for it in each call: it looks whether there is a fit
 def _takes_weights(kind: type) -> bool:
     return has_fit_parameter(kind, "sample_weight")
-
-
-def drawn_seed(random_state: Any) -> int:
-    """A seed from a random state."""
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def seed_estimator(estimator: Any, random_state: Any) -> None:

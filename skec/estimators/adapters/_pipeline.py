@@ -76,15 +76,17 @@ class PipelineAdapter(Adapter):
             X = self.estimator[:-1].transform(X)
         return self.last.converted(X)
 
+    def _divided(self, fit_params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The parameters of the earlier steps, and those of the last one without its name."""
+        names = dict(self.estimator.steps[:-1])
+        earlier = {k: v for k, v in fit_params.items() if k.partition("__")[0] in names}
+        own = {k: v for k, v in fit_params.items() if k not in earlier}
+        return earlier, {k.removeprefix(f"{self.name}__"): v for k, v in own.items()}
+
     def fit(self, X: Any, y: Any, *, random_state: Any = None, **fit_params: Any) -> None:
         """Fit all steps; parameters of earlier ones are given as ``step__parameter``."""
-        pipeline, prefix = self.estimator, f"{self.name}__"
-        earlier = {
-            name: fit_params.pop(name)
-            for name in list(fit_params)
-            if name.partition("__")[0] in dict(pipeline.steps[:-1])
-        }
-        own = {name.removeprefix(prefix): value for name, value in fit_params.items()}
+        pipeline = self.estimator
+        earlier, own = self._divided(fit_params)
         if len(pipeline.steps) > 1:
             for _, step in pipeline.steps[:-1]:
                 if hasattr(step, "get_params"):
@@ -133,11 +135,7 @@ class PipelineAdapter(Adapter):
         random_state: Any = None,
         **fit_params: Any,
     ) -> None:
-        own = {
-            name.removeprefix(f"{self.name}__"): value
-            for name, value in fit_params.items()
-            if name.partition("__")[0] not in dict(self.estimator.steps[:-1])
-        }
+        _, own = self._divided(fit_params)
         X = self._through(X)
         self.last.refit(X, y, masks, epochs=epochs, random_state=random_state, **own)
 

@@ -18,12 +18,12 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
 from ...calibration import calibration_samples
-from ...networks import compact, is_elementwise, loss_of_outputs
+from ...networks import compact, is_elementwise, loss_of_outputs, runs_in_order
 from ...pruning import PruningReport, PruningResult
 from ...training import MaskedWeights, seeded_global_generator
-from ...utils import Samples, private
+from ...utils import Samples, drawn_seed
 from ..interruption import check_interrupt, raised_by_callback
-from ._base import Adapter, drawn_seed
+from ._base import Adapter
 
 _FLOATS: Any = [np.float64, np.float32]
 _LOSSES = (NeuralNet.get_loss, NeuralNetClassifier.get_loss)  # without changes of the shapes
@@ -231,11 +231,12 @@ class SkorchAdapter(Adapter):
 
     def inputs_of(self, layer: str, X: Any) -> np.ndarray:
         """The inputs of a layer; the net is not changed, and other threads may use it."""
-        *before, last = self.network.children()
-        if _runs_in_order(self.network) and last is self.network.get_submodule(layer):
-            batches = _with(self.predictor, module_=nn.Sequential(*before)).forward_iter(X)
+        network = self.network
+        if runs_in_order(network) and network[-1] is network.get_submodule(layer):
+            before = nn.Sequential(*list(network)[:-1])  # an activation may occur twice
+            batches = _with(self.predictor, module_=before).forward_iter(X)
             return torch.cat([batch.cpu() for batch in batches]).numpy()
-        replica, recorded = _replica(self.network), []
+        replica, recorded = _replica(network), []
         replica.get_submodule(layer).register_forward_pre_hook(
             lambda _, inputs: recorded.append(inputs[0])
         )
@@ -250,11 +251,6 @@ class SkorchAdapter(Adapter):
             )
         rows = [h[:n].detach().cpu() for h, n in zip(recorded, lengths, strict=True)]
         return torch.cat(rows).numpy()
-
-
-def _runs_in_order(network: nn.Module) -> bool:
-    """Whether a network runs its children one after the other, and nothing else."""
-    return type(network).forward is nn.Sequential.forward and not private.has_hooks(network)
 
 
 def _replica(network: nn.Module) -> nn.Module:
