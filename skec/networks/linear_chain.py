@@ -68,9 +68,8 @@ class LinearChain:
         layers = prunable_layers(module)
         if not all(isinstance(layer, nn.Linear) for layer in layers.values()):
             return None
-        parts = [
-            (n, part) for n, part in module.named_modules() if not isinstance(part, nn.Sequential)
-        ]
+        every = module.named_modules(remove_duplicate=False)  # an activation may occur twice
+        parts = [(name, part) for name, part in every if not isinstance(part, nn.Sequential)]
         order = [*hidden, list(layers)[-1]] if hidden else list(layers)
         place = {name: i for i, (name, _) in enumerate(parts)}
         if place[order[-1]] != len(parts) - 1:  # the outputs are not those of a linear layer

@@ -171,6 +171,17 @@ class TestTransform:
         names = pruner.get_feature_names_out()
         assert list(names) == [f"hidden_{i}" for i in np.flatnonzero(outgoing & ~constant)]
 
+    def test_hidden_units_behind_an_activation_that_occurs_twice(self):
+        torch.manual_seed(0)
+        act = nn.Tanh()
+        module = nn.Sequential(nn.Linear(6, 9), act, nn.Linear(9, 8), act, nn.Linear(8, 2))
+        net = NeuralNetClassifier(
+            module, criterion=nn.CrossEntropyLoss, max_epochs=2, verbose=0, train_split=None
+        )
+        pruner = ECPruner(net, pruning_ratio=0.3).fit(X.astype(np.float32), LABELS)
+        h, outgoing = self.hidden(pruner)
+        np.testing.assert_allclose(pruner.transform(X), h[:, outgoing], rtol=1e-5, atol=1e-6)
+
     def test_outputs(self):
         pruner = ECPruner(regressor(), output="output").fit(X, TARGET)
         np.testing.assert_array_equal(pruner.transform(X), pruner.predict(X)[:, None])

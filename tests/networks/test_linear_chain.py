@@ -22,6 +22,9 @@ NETWORKS = {
     "two activations": lambda: nn.Sequential(
         nn.Linear(5, 4), nn.Tanh(), nn.PReLU(4), nn.Linear(4, 2)
     ),
+    "shared activation": lambda: (lambda act: nn.Sequential(
+        nn.Linear(5, 4), act, nn.Linear(4, 4), act, nn.Linear(4, 2)
+    ))(nn.Tanh()),
     "columns": lambda: nn.Sequential(
         InputColumns(torch.tensor([True, False, True, True, False])), nn.Linear(3, 4), nn.SiLU(),
         nn.Linear(4, 2),
