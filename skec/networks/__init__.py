@@ -1,8 +1,17 @@
 """Prunable layers of torch modules: their order, inputs, outputs, losses and compaction."""
 
 from .chain import POOLING, HiddenLayer, NotAChain, alive_units, chain_of_layers, hidden_layers
-from .compaction import compact, feature_mask
+from .compaction import compact, feature_mask, read_features
 from .copies import copy_network
+from .features import (
+    FeatureModule,
+    FeatureScaling,
+    FeatureWeights,
+    InputColumns,
+    PeriodicEmbedding,
+    fixed_part,
+    input_dtype,
+)
 from .layers import (
     PRUNABLE,
     PrunableLayer,
@@ -27,7 +36,7 @@ from .losses import (
     summed_gradients,
     weighted_loss,
 )
-from .mlp import ACTIVATIONS, MLP, InputColumns
+from .mlp import ACTIVATIONS, MLP
 from .output_layer import output_layer, scale_outputs
 from .outputs import SHAPE_SAMPLES, output_tensor, output_tensors, sensitivities
 from .patches import (
@@ -50,6 +59,9 @@ __all__ = [
     "SHAPE_SAMPLES",
     "ChainPoint",
     "Change",
+    "FeatureModule",
+    "FeatureScaling",
+    "FeatureWeights",
     "HiddenLayer",
     "InputColumns",
     "LinearChain",
@@ -57,6 +69,7 @@ __all__ = [
     "LogProbabilityLoss",
     "Normalization",
     "NotAChain",
+    "PeriodicEmbedding",
     "PrunableLayer",
     "Recorder",
     "Support",
@@ -73,8 +86,10 @@ __all__ = [
     "extract_patches",
     "feature_mask",
     "filter_names",
+    "fixed_part",
     "has_own_forward",
     "hidden_layers",
+    "input_dtype",
     "is_convolution",
     "is_elementwise",
     "layer_names",
@@ -87,6 +102,7 @@ __all__ = [
     "output_tensors",
     "patches_bytes",
     "prunable_layers",
+    "read_features",
     "runs_in_order",
     "scale_outputs",
     "sensitivities",

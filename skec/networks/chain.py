@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..utils import private
+from .features import FeatureScaling, FeatureWeights, InputColumns, PeriodicEmbedding
 from .layers import PRUNABLE, PrunableLayer, has_own_forward
-from .mlp import InputColumns
 
 _UNIT_BY_UNIT = (
     nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout,
@@ -20,6 +20,8 @@ _UNIT_BY_UNIT = (
     nn.SiLU, nn.Mish, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Hardtanh,
     nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold,
 )  # fmt: skip
+
+_BEFORE = (InputColumns, FeatureScaling, PeriodicEmbedding, FeatureWeights, nn.Unflatten)
 
 POOLING = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.LPPool1d, nn.LPPool2d,
@@ -144,7 +146,7 @@ def _check_part(name: str, part: nn.Module, before: bool, after: bool) -> None:
     if not (
         kind in (*PRUNABLE, *_UNIT_BY_UNIT, *POOLING)
         or (flattens and kind is nn.Flatten)
-        or (before and kind in (InputColumns, nn.Unflatten))
+        or (before and kind in _BEFORE)
         or (after and kind in (nn.Softmax, nn.LogSoftmax, nn.Flatten))
     ):
         raise _no_chain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from ..utils import plain_tensors
 from .chain import POOLING, HiddenLayer, NotAChain, hidden_layers
 from .copies import Network, copy_network
+from .features import FeatureModule, InputColumns
 from .layers import PRUNABLE, PrunableLayer, layer_of, prunable_layers
-from .mlp import InputColumns
 from .patches import padding_of
 
 
@@ -136,8 +137,11 @@ def feature_mask(module: nn.Module, n_features: int | None = None) -> Tensor:
     """
     masks = [part.mask for part in module.modules() if isinstance(part, InputColumns)]
     if not masks:
-        if n_features is None:
-            first = next(part for part in module.modules() if isinstance(part, PRUNABLE))
+        known = (part for part in module.modules() if isinstance(part, (*PRUNABLE, FeatureModule)))
+        first = next(known)
+        if isinstance(first, FeatureModule):
+            n_features = first.n_features
+        elif n_features is None:
             linear = isinstance(first, nn.Linear)
             n_features = first.weight.shape[1] if linear else first.in_channels
         return torch.ones(n_features, dtype=torch.bool)
@@ -145,6 +149,26 @@ def feature_mask(module: nn.Module, n_features: int | None = None) -> Tensor:
     for inner in further:
         mask = torch.zeros_like(mask).masked_scatter_(mask, inner)
     return mask
+
+
+def read_features(module: nn.Module, read: Tensor) -> Tensor:
+    """Which input columns of a network its first layer reads.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    read : bool tensor of shape (n_in,)
+        The inputs of the first layer that count. With an embedding, it has several for each
+        column.
+
+    Returns
+    -------
+    bool tensor of shape (n_features,)
+    """
+    mask = feature_mask(module, len(read)).to(read.device)
+    return torch.zeros_like(mask).masked_scatter_(
+        mask, read.unflatten(0, (int(mask.sum()), -1)).any(1)
+    )
 
 
 @torch.no_grad()
@@ -281,25 +305,42 @@ def _replace(part: nn.Module, name: str, values: Tensor) -> None:
 
 
 def _select_columns(module: nn.Module, first: str, columns: Tensor) -> Tensor:
-    """Pass only some input columns to the first layer; returns which of them it reads."""
+    """Pass only some features to the first layer; returns which of its columns remain.
+
+    With an embedding, a feature remains with all its columns.
+    """
     parent_name, _, name = first.rpartition(".")
     parent = module.get_submodule(parent_name)
+    everything = torch.ones_like(columns)
     if columns.all() or not name:  # nothing can be inserted before a bare layer
-        return torch.ones_like(columns)
+        return everything
     children = _children(parent)
-    place = [key for key, _ in children].index(name)
+    end = place = [key for key, _ in children].index(name)
+    while place and isinstance(children[place - 1][1], FeatureModule):
+        place -= 1
+    acting = [part for _, part in children[place:end] if isinstance(part, FeatureModule)]
+    if len(acting) < sum(isinstance(part, FeatureModule) for part in module.modules()):
+        return everything  # modules elsewhere act on the features too
+    block = math.prod(part.width for part in acting)
+    features = columns.unflatten(0, (-1, block)).any(1)
+    if features.all():
+        return everything
     before = children[place - 1][1] if place else None
     if isinstance(before, InputColumns):
-        before.index = before.index[columns]
-        return columns
-    dim = -1 if isinstance(children[place][1], nn.Linear) else 1
-    selection = InputColumns(columns, dim=dim).train(module.training)
-    children.insert(place, (_free_name(parent), selection))
-    for key, _ in _children(parent):
-        delattr(parent, key)
-    for key, child in children:
-        parent.add_module(key, child)
-    return columns
+        before.index = before.index[features]
+    else:
+        dim = -1 if isinstance(children[end][1], nn.Linear) else 1
+        selection = InputColumns(features, dim=dim).train(module.training)
+        children.insert(place, (_free_name(parent), selection))
+        for key, _ in _children(parent):
+            delattr(parent, key)
+        for key, child in children:
+            parent.add_module(key, child)
+    kept = features
+    for part in acting:
+        part.select(kept)
+        kept = kept.repeat_interleave(part.width)
+    return kept
 
 
 def _children(parent: nn.Module) -> list[tuple[str, nn.Module]]:

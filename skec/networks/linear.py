@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .chain import NotAChain, hidden_layers
-from .mlp import MLP, InputColumns
+from .features import FeatureScaling, FeatureWeights, InputColumns, PeriodicEmbedding
+from .mlp import MLP
 
 # Names of activations in scikit-learn by their torch modules.
 ACTIVATION_NAMES: dict[type[nn.Module], str] = {
@@ -148,6 +149,15 @@ class LinearLayers:
             self._add_batch_norm(name, part)
         elif isinstance(part, InputColumns):
             self._add_columns(part)
+        elif isinstance(part, FeatureWeights):
+            factor = part.rate * part.weight.detach().cpu().double()
+            self._scale, self._shift = self._scale * factor, self._shift * factor
+        elif isinstance(part, FeatureScaling | PeriodicEmbedding):
+            raise ValueError(
+                f"Module {name!r} is a {type(part).__name__}, which scikit-learn's networks do not "
+                f"have. Train with feature_scaling=None and feature_embedding=None, after a scaler "
+                f"of scikit-learn."
+            )
         elif type(part) in ACTIVATION_NAMES and self._after_a_layer:
             self._activations.append(ACTIVATION_NAMES[type(part)])
         elif isinstance(part, nn.Softmax) and self._after_a_layer:
@@ -190,8 +200,10 @@ class LinearLayers:
 
     def _add_columns(self, part: InputColumns) -> None:
         index = part.index.cpu()
-        if isinstance(self._scale, Tensor) and isinstance(self._shift, Tensor):
-            self._scale, self._shift = self._scale[index], self._shift[index]
+        if isinstance(self._scale, Tensor):
+            self._scale = self._scale[index]
+        if isinstance(self._shift, Tensor):
+            self._shift = self._shift[index]
         self._columns = index if self._columns is None else self._columns[index]
         self._n_features = getattr(self, "_n_features", part.n_features)
 

@@ -9,6 +9,8 @@ from typing import cast
 import torch
 from torch import nn
 
+from .features import FeatureScaling, FeatureWeights, PeriodicEmbedding
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
@@ -19,44 +21,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "leaky_relu": nn.LeakyReLU,
 }
-
-
-class InputColumns(nn.Module):
-    """Selects input columns.
-
-    The first module of a network that no longer reads all input columns.
-
-    Parameters
-    ----------
-    mask : bool tensor of shape (n_features,)
-        True marks a selected column.
-    dim : int, default=-1
-        The dimension of the inputs that holds the columns; 1 for channels.
-
-    Examples
-    --------
-    >>> InputColumns(torch.tensor([True, False, True]))(torch.tensor([[1.0, 2.0, 3.0]]))
-    tensor([[1., 3.]])
-    """
-
-    def __init__(self, mask: torch.Tensor, dim: int = -1):
-        super().__init__()
-        self.n_features, self.dim = len(mask), dim
-        self.index: torch.Tensor
-        self.register_buffer("index", torch.nonzero(mask).flatten())
-
-    @property
-    def mask(self) -> torch.Tensor:
-        """The selected columns, bool of shape (n_features,)."""
-        mask = torch.zeros(self.n_features, dtype=torch.bool, device=self.index.device)
-        mask[self.index] = True
-        return mask
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return inputs.index_select(self.dim, self.index)
-
-    def extra_repr(self) -> str:
-        return f"{len(self.index)} of {self.n_features}"
 
 
 class MLP(nn.Sequential):
@@ -82,6 +46,14 @@ class MLP(nn.Sequential):
         Source of the initial weights. None is the global generator of torch.
     dtype : torch.dtype, default=None
         Type of the parameters. None is the default of torch.
+    feature_scaling : bool, default=False
+        Whether a :class:`skec.networks.FeatureScaling` comes first.
+    feature_embedding : bool, default=False
+        Whether a :class:`skec.networks.PeriodicEmbedding` follows it.
+    feature_weights : bool, default=False
+        Whether a :class:`skec.networks.FeatureWeights` comes before the first layer.
+    embedding_size, n_frequencies, sigma : int, int, float, default=3, 16, 0.1
+        Parameters of the embedding.
 
     Examples
     --------
@@ -105,9 +77,24 @@ class MLP(nn.Sequential):
         zero_output: bool = True,
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
+        feature_scaling: bool = False,
+        feature_embedding: bool = False,
+        feature_weights: bool = False,
+        embedding_size: int = 3,
+        n_frequencies: int = 16,
+        sigma: float = 0.1,
     ):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         width = n_features
+        if feature_scaling:
+            layers["feature_scaling"] = FeatureScaling(width, dtype=dtype)
+        if feature_embedding:
+            embedding = PeriodicEmbedding(
+                width, n_frequencies, embedding_size, sigma, generator, dtype
+            )
+            layers["feature_embedding"], width = embedding, width * embedding.width
+        if feature_weights:
+            layers["feature_weights"] = FeatureWeights(width, dtype=dtype)
         for i, size in enumerate(hidden_layer_sizes):
             layers[f"hidden_{i}"] = _undrawn_linear(width, size, bias, dtype)
             if batch_norm:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import nn
 
 from .chain import alive_units, chain_of_layers
-from .compaction import feature_mask
+from .compaction import read_features
 from .layers import layer_of
 from .patches import is_convolution
 
@@ -50,9 +49,8 @@ class Support:
         chain = chain_of_layers(module, layers)
         alive = alive_units(masks, chain)
         used = (first & alive[order[0]][:, None] if chain else first).any(0)
-        columns = feature_mask(module)
-        if chain and len(columns) != len(used):  # a compact network
-            used = torch.zeros_like(columns).masked_scatter_(columns, used)
+        if chain:  # also in a compact network, and with an embedding
+            used = read_features(module, used)
         hidden = last.any(0)
         if chain and len(order) > 1:
             before = alive[order[-2]]  # a flattened map has several columns per unit

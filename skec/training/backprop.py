@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks import InputColumns, runs_in_order
+from ..networks import (
+    FeatureScaling,
+    FeatureWeights,
+    InputColumns,
+    PeriodicEmbedding,
+    runs_in_order,
+)
 from ..utils import private
 from .losses import OutputLoss
 
@@ -26,6 +32,10 @@ class _Operation(ABC):
     """A layer's forward and backward pass."""
 
     n_parameters = 0  # parameter tensors of the layer
+
+    def write_gradients(self, grad: Tensor) -> None:
+        """Write the gradients of the parameters, given the one of the outputs."""
+        raise NotImplementedError  # not called for operations without parameters
 
     @abstractmethod
     def forward(self, inputs: Tensor) -> Tensor:
@@ -53,7 +63,6 @@ class _Linear(_Operation):
         return nn.functional.linear(inputs, self.weight, self.bias)
 
     def write_gradients(self, grad: Tensor) -> None:
-        """Write the gradients of weight and bias."""
         torch.mm(grad.t(), self.inputs, out=self.weight_grad)
         if self.bias_grad is not None:
             torch.sum(grad, 0, out=self.bias_grad)
@@ -61,6 +70,61 @@ class _Linear(_Operation):
     def backward(self, grad: Tensor) -> Tensor:
         self.write_gradients(grad)
         return torch.mm(grad, self.weight)
+
+
+class _FeatureWeights(_Operation):
+    """A learned factor for each column."""
+
+    n_parameters = 1
+    inputs: Tensor  # of the last forward pass
+
+    def __init__(self, layer: FeatureWeights):
+        self.rate, self.weight = layer.rate, layer.weight.detach()
+        self.weight_grad = _allocated_grad(layer.weight)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.inputs = inputs
+        return inputs * (self.rate * self.weight)
+
+    def write_gradients(self, grad: Tensor) -> None:
+        torch.sum(grad * self.inputs, 0, out=self.weight_grad).mul_(self.rate)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        self.write_gradients(grad)
+        return grad * (self.rate * self.weight)
+
+
+class _PeriodicEmbedding(_Operation):
+    """Each feature with linear functions of its cosines; the first operation of a chain."""
+
+    n_parameters = 4
+    saved: tuple[Tensor, Tensor, Tensor]  # features, angles and cosines of the last forward pass
+
+    def __init__(self, layer: PeriodicEmbedding):
+        self.frequency, self.phase = layer.frequency.detach(), layer.phase.detach()
+        self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
+        self.frequency_grad, self.phase_grad, self.weight_grad, self.bias_grad = (
+            _allocated_grad(p) for p in (layer.frequency, layer.phase, layer.weight, layer.bias)
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        x = inputs.t()[:, :, None]
+        angles = torch.addcmul(self.phase[:, None], x, self.frequency[:, None])
+        cosines = angles.cos()
+        periodic = torch.baddbmm(self.bias[:, None], cosines, self.weight.mT)
+        self.saved = x, angles, cosines
+        return torch.cat([x, periodic], 2).transpose(0, 1).flatten(1)
+
+    def write_gradients(self, grad: Tensor) -> None:
+        x, angles, cosines = self.saved
+        grad = grad.unflatten(1, (len(x), -1))[:, :, 1:].transpose(
+            0, 1
+        )  # (feature, sample, output)
+        torch.bmm(grad.mT, cosines, out=self.weight_grad)
+        torch.sum(grad, 1, out=self.bias_grad)
+        angle_grad = torch.bmm(grad, self.weight).mul_(angles.sin_()).neg_()
+        torch.sum(angle_grad, 1, out=self.phase_grad)
+        torch.bmm(x.mT, angle_grad, out=self.frequency_grad[:, None])
 
 
 class _Activation(_Operation):
@@ -103,14 +167,14 @@ class _Dropout(_Operation):
         return grad * self.mask
 
 
-class _Columns(_Operation):
-    """A selection of input columns."""
+class _Fixed(_Operation):
+    """A module without parameters, before all that have some."""
 
-    def __init__(self, layer: InputColumns):
-        self.index = layer.get_buffer("index")
+    def __init__(self, layer: nn.Module):
+        self.layer = layer
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.index_select(1, self.index)
+        return self.layer(inputs)
 
 
 def _relu(layer: nn.ReLU) -> _Activation:
@@ -177,37 +241,40 @@ class Chain:
 
     def __init__(self, operations: Sequence[_Operation]):
         self.operations = operations
-        self.first, self._first_linear = next(
-            (i, o) for i, o in enumerate(operations) if isinstance(o, _Linear)
-        )
+        self.first = next(i for i, o in enumerate(operations) if o.n_parameters)
 
     @classmethod
     def of(cls, module: nn.Module, generator: torch.Generator | None = None) -> Chain | None:
         """Return the chain of ``module``, or None if the module needs autograd.
 
         A module is a chain if it is a ``torch.nn.Sequential`` (nested or not) of linear layers,
-        known activations, dropout and identities, all trainable and without hooks. An
-        :class:`skec.networks.InputColumns` may come first.
+        known activations, dropout and identities, all trainable and without hooks. The modules of
+        :class:`skec.networks.MLP` that act on features may come first.
         """
         operations: list[_Operation] = []
         for layer in _flatten(module):
+            first = all(isinstance(operation, _Fixed) for operation in operations)
             if private.has_hooks(layer):
                 return None
+            if not all(p.requires_grad for p in layer.parameters()):
+                return None
             if type(layer) is nn.Linear:
-                if not all(p.requires_grad for p in layer.parameters()):
-                    return None
                 operations.append(_Linear(layer))
+            elif type(layer) is FeatureWeights:
+                operations.append(_FeatureWeights(layer))
+            elif type(layer) is PeriodicEmbedding and first:
+                operations.append(_PeriodicEmbedding(layer))
             elif type(layer) is nn.Dropout:
                 if layer.p > 0:
                     operations.append(_Dropout(layer, generator))
             elif type(layer) in _ACTIVATIONS:
                 operations.append(_ACTIVATIONS[type(layer)](layer))
-            elif type(layer) is InputColumns and not operations:
-                operations.append(_Columns(layer))
+            elif type(layer) in (InputColumns, FeatureScaling) and first:
+                operations.append(_Fixed(layer))
             elif type(layer) is not nn.Identity:
                 return None
-        first = next((o for o in operations if not isinstance(o, _Columns | _Dropout)), None)
-        if not isinstance(first, _Linear):
+        begin = next((o for o in operations if not isinstance(o, _Fixed | _Dropout)), None)
+        if begin is None or not begin.n_parameters:
             return None
         if len(list(module.parameters())) < sum(o.n_parameters for o in operations):
             return None  # the two gradients of a shared parameter would overwrite each other
@@ -227,7 +294,7 @@ class Chain:
         value, grad = loss(inputs)
         for operation in reversed(self.operations[self.first + 1 :]):
             grad = operation.backward(grad)
-        self._first_linear.write_gradients(grad)
+        self.operations[self.first].write_gradients(grad)
         return value
 
 

@@ -4,6 +4,7 @@ from . import least_squares, private
 from .lamp import lamp_scores
 from .lazy_rows import LazyRows, in_dtype, small_when_dense
 from .modes import plain_tensors
+from .quantiles import weighted_quantiles
 from .registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
 from .rounding import (
     all_finite,
@@ -45,5 +46,6 @@ __all__ = [
     "private",
     "rounding_of_sums",
     "small_when_dense",
+    "weighted_quantiles",
     "without_rounding",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -26,6 +27,8 @@ class LazyRows:
     dtype : torch.dtype, default=torch.float32
         Of the tensors.
     device : str or torch.device, default="cpu"
+    function : callable, default=None
+        Applied to the tensors.
 
     Examples
     --------
@@ -40,8 +43,14 @@ class LazyRows:
 
     ndim = 2
 
-    def __init__(self, values: Any, dtype: torch.dtype = torch.float32, device: Any = "cpu"):
-        self.values, self.dtype, self.device = values, dtype, device
+    def __init__(
+        self,
+        values: Any,
+        dtype: torch.dtype = torch.float32,
+        device: Any = "cpu",
+        function: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.values, self.dtype, self.device, self.function = values, dtype, device, function
 
     @property
     def shape(self) -> torch.Size:
@@ -59,11 +68,16 @@ class LazyRows:
         part = (
             in_dtype(part, dtype, copy=None).toarray() if issparse(part) else in_dtype(part, dtype)
         )
-        return torch.from_numpy(part).to(self.device)
+        tensor = torch.from_numpy(part).to(self.device)
+        return tensor if self.function is None else self.function(tensor)
 
     def take(self, rows: Any) -> LazyRows:
         """Some rows, not yet as a tensor."""
-        return type(self)(self.values[_as_index(rows)], self.dtype, self.device)
+        return type(self)(self.values[_as_index(rows)], self.dtype, self.device, self.function)
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> LazyRows:
+        """The same rows with a function that is applied to the tensors."""
+        return type(self)(self.values, self.dtype, self.device, function)
 
     def in_memory(self) -> Tensor | LazyRows:
         """One tensor; the rows as they are if that tensor is much larger than a sparse matrix."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .lazy_rows import LazyRows
+
+_BLOCK = 2**14  # rows of one call of a function
 
 
 class Samples(Dataset):
@@ -52,6 +54,19 @@ class Samples(Dataset):
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
         )
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Samples:
+        """Samples with a function of the features, computed row by row, in their place."""
+        if isinstance(self.X, LazyRows):
+            X: Any = self.X.mapped(function)
+        else:
+            X = torch.empty(0)
+            for start in range(0, len(self), _BLOCK):
+                rows = function(self.X[start : start + _BLOCK])
+                if not start:
+                    X = rows.new_empty(len(self), *rows.shape[1:])
+                X[start : start + _BLOCK] = rows
+        return type(self)(X, self.y, self.sample_weight)
 
     def draw(self, n_samples: int | None, random_state: Any = None) -> Samples:
         """Draw at most ``n_samples`` rows at random without replacement; None returns all."""

@@ -54,8 +54,34 @@ def assert_same(found, expected):
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-12, atol=1e-15)
 
 
+def with_features(module, n_columns, **features):
+    """The module behind modules that act on features."""
+    *head, _ = MLP(4, 1, (), **features, dtype=torch.float64)
+    first, *others = module
+    weight = torch.randn(len(first.weight), n_columns, dtype=torch.float64)
+    first.weight, first.in_features = nn.Parameter(weight), n_columns
+    return nn.Sequential(*head, first, *others)
+
+
 class TestStep:
     """Gradients against autograd."""
+
+    @pytest.mark.parametrize(
+        ("n_columns", "features"),
+        [
+            (4, ["feature_scaling"]),
+            (16, ["feature_embedding"]),
+            (4, ["feature_weights"]),
+            (16, ["feature_scaling", "feature_embedding", "feature_weights"]),
+        ],
+    )
+    def test_with_modules_for_features(self, n_columns, features):
+        module = with_features(sequence(), n_columns, **dict.fromkeys(features, True))
+        X, y, w = samples()
+        if "feature_scaling" in features:
+            module[0].fit(X.numpy())
+        found = by_chain(module, X, loss_with_gradient(nn.MSELoss())(y, w))
+        assert_same(found, by_autograd(module, X, partial(squared_error, y=y, weights=w)))
 
     @pytest.mark.parametrize("weighted", [False, True])
     @pytest.mark.parametrize("bias", [False, True])
