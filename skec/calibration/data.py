@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..networks import input_dtype
 from ..utils import LazyRows, Samples, all_finite
 
 
@@ -43,7 +44,7 @@ def calibration_samples(
     if isinstance(X, LazyRows):
         pass  # converted when they are read
     elif X.is_floating_point() or not _takes_indices(module):
-        X = _finite(_converted(X, given, device, dtype), "X")
+        X = _finite(_converted(X, given, device, input_dtype(module)), "X")
     else:
         X = _converted(X, given, device, torch.int64)
     if X.ndim < 2:

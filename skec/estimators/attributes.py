@@ -36,6 +36,9 @@ class EstimatorAttributes:
 
     hidden_layer_sizes: int | Sequence[int]
     activation: str
+    feature_scaling: Literal["auto", "robust"] | None
+    feature_embedding: Literal["auto", "periodic"] | None
+    feature_weights: Literal["auto", "learned"] | None
     dropout: float
     batch_norm: bool
     pruning_ratio: float

@@ -15,6 +15,7 @@ from ..training import small_network_mode
 from ..utils import NOT_GIVEN, NotGiven, given
 from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
+from .convergence import warn_without_progress
 from .exchange import NetworkExchange
 from .features import read_columns
 from .fit_data import FitData
@@ -70,6 +71,7 @@ class PrunedMLP(NetworkExchange):
                 if self.refit_strategy != "none" and getattr(self, "sparsity_", 0.0) > 0:
                     phases.refit(self, data, phases.n_refit_epochs(self, self.refit_epochs))
             self._count_parameters()
+            warn_without_progress(self)
         return self
 
     def prune(

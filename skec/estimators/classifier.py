@@ -28,7 +28,11 @@ _Self = TypeVar("_Self", bound="PrunedMLPClassifier")
 
 @documented(
     own_parameters='class_weight : dict, "balanced" or None\n'
-    '    Weights of the classes in the loss; ``"balanced"`` makes all classes weigh the same.',
+    '    Weights of the classes in the loss; ``"balanced"`` makes all classes weigh the same.\n'
+    "label_smoothing : float\n"
+    "    Share of the target that is spread evenly over the classes in training, in [0, 1]. It\n"
+    "    makes the probabilities less extreme. It belongs to ``CrossEntropyLoss``; other losses,\n"
+    "    and several labels per sample, do without.",
 )
 class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
     """Multi-layer perceptron classifier that is trained, pruned and fine-tuned.
@@ -75,7 +79,10 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         hidden_layer_sizes: int | Sequence[int] = (128, 128, 128),
         *,
         activation: str = "silu",
-        dropout: float = 0.0,
+        feature_scaling: Literal["auto", "robust"] | None = "auto",
+        feature_embedding: Literal["auto", "periodic"] | None = "auto",
+        feature_weights: Literal["auto", "learned"] | None = "auto",
+        dropout: float = 0.2,
         batch_norm: bool = False,
         pruning_ratio: float = 0.8,
         granularity: Literal["weight", "neuron"] = "weight",
@@ -98,7 +105,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         refit_weight_decay: float | Literal["auto"] | None = "auto",
         refit_strategy: Literal["finetune", "rewind", "none"] = "finetune",
         optimizer: Any = AdamW,
-        lr: float = 1e-2,
+        lr: float = 1e-3,
         lr_schedule: str = "cosine",
         max_epochs: int = 64,
         batch_size: int | Literal["auto"] = "auto",
@@ -107,6 +114,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         n_iter_no_change: int | None = None,
         tol: float = 0.0,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        label_smoothing: float = 0.02,
         dtype: Literal["float32", "float64"] = "float32",
         random_state: Any = None,
         warm_start: bool = False,
@@ -134,6 +142,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
     }
 
     class_weight: dict[Any, float] | Literal["balanced"] | None
+    label_smoothing: float
     classes = None  # skorch's parameter of this name; here the classes are those of y
 
     @property
@@ -263,10 +272,17 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         several = n_outputs > 1 and issubclass(loss, nn.BCEWithLogitsLoss)
         self._set_classes(np.arange(n_outputs), multilabel=several)
 
+    def get_params_for(self, prefix: str) -> dict[str, Any]:
+        """As in skorch; the default loss gets ``label_smoothing``."""
+        params = super().get_params_for(prefix)
+        if prefix == "criterion" and self.criterion is nn.CrossEntropyLoss:
+            params = {"label_smoothing": self.label_smoothing} | params
+        return params
+
     def initialize_criterion(self):
         """Create the loss; the default for several labels per sample is ``BCEWithLogitsLoss``."""
         if self._multilabel_ and self.criterion is nn.CrossEntropyLoss:
-            self.criterion_ = nn.BCEWithLogitsLoss(**self.get_params_for("criterion"))
+            self.criterion_ = nn.BCEWithLogitsLoss(**super().get_params_for("criterion"))
             return self
         super().initialize_criterion()
         if self._multilabel_ and isinstance(self.criterion_, _LOSSES_OF_ONE_CLASS):

@@ -14,6 +14,17 @@ hidden_layer_sizes : sequence of int
     Numbers of units of the hidden layers.
 activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu", "elu", "leaky_relu"}
     Activation of the hidden layers.
+feature_scaling : {"auto", "robust"} or None
+    Whether the network scales its features: with the median and the interquartile range of the
+    training data, and a smooth limit for outliers. See :class:`skec.networks.FeatureScaling`. The
+    scale is that of the first data; ``partial_fit`` needs 16 rows for it. Ignored with your own
+    ``module``, as the next two.
+feature_embedding : {"auto", "periodic"} or None
+    Whether the network adds learned periodic functions of each feature to it. See
+    :class:`skec.networks.PeriodicEmbedding`. ``"auto"`` does so for up to 128 features.
+feature_weights : {"auto", "learned"} or None
+    Whether the network learns a factor for each column of the first layer. See
+    :class:`skec.networks.FeatureWeights`.
 dropout : float
     Probability of setting a hidden unit to zero in training.
 batch_norm : bool

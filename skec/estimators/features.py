@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..networks import alive_units, chain_of_layers, feature_mask, prunable_layers
+from ..networks import (
+    alive_units,
+    chain_of_layers,
+    feature_mask,
+    prunable_layers,
+    read_features,
+)
 
 
 @torch.no_grad()
@@ -27,11 +33,10 @@ def read_columns(net: Any) -> np.ndarray:
     bool array of shape (n_features,)
     """
     masks, layers = getattr(net, "masks_", {}), prunable_layers(net.network_)
-    columns = feature_mask(net.network_, net.n_features_in_)
-    if chain_of_layers(net.network_, layers):
-        kept = {name: masks.get(name, layer.weight != 0) for name, layer in layers.items()}
-        kept = {name: mask.reshape(*mask.shape[:2], -1).any(2) for name, mask in kept.items()}
-        first = next(iter(kept))
-        read = (kept[first] & alive_units(kept, chain=True)[first][:, None]).any(0)
-        columns = torch.zeros_like(columns).masked_scatter_(columns, read.to(columns.device))
-    return columns.cpu().numpy()
+    if not chain_of_layers(net.network_, layers):
+        return feature_mask(net.network_, net.n_features_in_).cpu().numpy()
+    kept = {name: masks.get(name, layer.weight != 0) for name, layer in layers.items()}
+    kept = {name: mask.reshape(*mask.shape[:2], -1).any(2) for name, mask in kept.items()}
+    first = next(iter(kept))
+    read = (kept[first] & alive_units(kept, chain=True)[first][:, None]).any(0)
+    return read_features(net.network_, read).cpu().numpy()

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..networks import MLP
 from ..training import seeded_global_generator
+from .feature_modules import feature_arguments, give_scaling
 
 
 def _is_positive_integer(size: Any) -> bool:
@@ -56,7 +57,9 @@ def make_module(net: Any) -> nn.Module:
             f"module={net.module!r} returned {type(module).__name__}; it must return a "
             f"torch.nn.Module."
         )
-    return module.to(getattr(torch, net.dtype))
+    module = module.to(getattr(torch, net.dtype))
+    give_scaling(net, module)
+    return module
 
 
 def _created(kind: Any, arguments: dict[str, Any]) -> Any:
@@ -99,4 +102,8 @@ def _defaults(net: Any, kind: Any) -> dict[str, Any]:
         )
     net.n_features_in_ = given.get("module__n_features", defaults["n_features"])
     net.n_outputs_ = given.get("module__n_outputs", defaults["n_outputs"])
-    return defaults | {"generator": torch.Generator().manual_seed(net._seed_)}
+    defaults |= {"generator": torch.Generator().manual_seed(net._seed_)}
+    features, accepted = feature_arguments(net), inspect.signature(kind).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+        features = {name: value for name, value in features.items() if name in accepted}
+    return defaults | features

@@ -36,6 +36,9 @@ _POSITIVE = Number(Integral, 1, None, closed="left")
 CONSTRAINTS: dict[str, list] = {
     "hidden_layer_sizes": ["array-like", _POSITIVE],
     "activation": [StrOptions(set(ACTIVATIONS))],
+    "feature_scaling": [StrOptions({"auto", "robust"}), None],
+    "feature_embedding": [StrOptions({"auto", "periodic"}), None],
+    "feature_weights": [StrOptions({"auto", "learned"}), None],
     "dropout": [Number(Real, 0, 1, closed="left")],
     "batch_norm": ["boolean"],
     "pruning_ratio": [Number(Real, 0, 1, closed="left")],
@@ -68,6 +71,7 @@ CONSTRAINTS: dict[str, list] = {
     "tol": [Number(Real, 0, None, closed="left")],
     "normalize_y": ["boolean"],
     "class_weight": [dict, StrOptions({"balanced"}), None],
+    "label_smoothing": [Number(Real, 0, 1, closed="both")],
     "dtype": [StrOptions({"float32", "float64"})],
     "random_state": ["random_state"],
     "warm_start": ["boolean"],

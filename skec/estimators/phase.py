@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
 
-from ..networks import MLP
+from ..networks import MLP, fixed_part
 from ..training import (
     LearningRate,
     MaskedWeights,
@@ -180,20 +180,26 @@ class Phase:
         )
         self.datasets = {"dataset_train": train, "dataset_valid": valid}
         fast = _runs_fast(net, train, valid, self.data.forward_params)
+        network = net.network_
         if fast:
             train = net._data.in_network_units(train)
             valid = None if valid is None else net._data.in_network_units(valid)
+            parts = fixed_part(network)
+            if parts is not None:  # applied once, not in each epoch
+                fixed, network = parts
+                train = train.mapped(fixed)
+                valid = None if valid is None else valid.mapped(fixed)
         self.batches = net.get_iterator(train, training=True)
         self.valid_batches = None if valid is None else net.get_iterator(valid, training=False)
         n_steps = self.epochs * _length(self.batches)
         self.rates = [LearningRate(each, net.lr_schedule, n_steps) for each in self.optimizers]
         self.masked: MaskedWeights | None = net._masked_weights()
-        self.trainer = self._trainer() if fast else None
+        self.trainer = self._trainer(network) if fast else None
 
-    def _trainer(self) -> Trainer:
+    def _trainer(self, network: nn.Module) -> Trainer:
         net = self.net
         return Trainer(
-            net.network_,
+            network,
             net._loss_function(),
             self.optimizers[0],
             self.rates[0],

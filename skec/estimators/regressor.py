@@ -72,7 +72,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     ... )
     >>> net = model.fit(X, y)[-1]
     >>> net.sparsity_, net.n_parameters_
-    (0.75, 385)
+    (0.75, 2215)
     >>> bool(model.score(X, y) > 0.4)
     True
     """
@@ -82,6 +82,9 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         hidden_layer_sizes: int | Sequence[int] = (128, 128, 128),
         *,
         activation: str = "silu",
+        feature_scaling: Literal["auto", "robust"] | None = "auto",
+        feature_embedding: Literal["auto", "periodic"] | None = "auto",
+        feature_weights: Literal["auto", "learned"] | None = "auto",
         dropout: float = 0.0,
         batch_norm: bool = False,
         pruning_ratio: float = 0.8,
@@ -137,7 +140,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     _parameter_constraints: ClassVar[dict[str, list]] = {
         name: allowed
         for name, allowed in PrunedMLP._parameter_constraints.items()
-        if name != "class_weight"
+        if name not in ("class_weight", "label_smoothing")
     }
 
     normalize_y: bool

@@ -13,7 +13,7 @@ from skorch.history import History
 from skorch.utils import check_is_fitted, is_dataset, to_device, to_tensor
 from torch import Tensor, nn
 
-from ..networks import weighted_loss
+from ..networks import input_dtype, weighted_loss
 from ..training import (
     LossFunction,
     MaskedWeights,
@@ -230,6 +230,15 @@ class SkorchEstimator(SkorchParameters):
     def _precision(self) -> str:
         return self._form[0]
 
+    def _input_dtype(self, new: bool = False) -> torch.dtype:
+        """The dtype in which the network takes X; with ``new``, that of the next network."""
+        if new or not self.initialized_ or next(self.network_.parameters(), None) is None:
+            scale = getattr(self, "_feature_scale", None)
+            wide = scale is not None and bool(scale["wide"])
+            return torch.float64 if wide else getattr(torch, self.dtype)
+        dtype = input_dtype(self.network_)
+        return dtype if dtype in _PRECISIONS else getattr(torch, self.dtype)
+
     @property
     def _place(self) -> Any:
         return self._form[1]
@@ -310,10 +319,9 @@ class SkorchEstimator(SkorchParameters):
         if isinstance(x, Mapping) and "sample_weight" in x:
             x = {name: value for name, value in x.items() if name != "sample_weight"}
             x = x["X"] if list(x) == ["X"] else x
-        precision, place = self._form
-        x = to_tensor(x, device=place)
+        x = to_tensor(x, device=self._place)
         if isinstance(x, Tensor) and x.is_floating_point():
-            x = x.to(getattr(torch, precision))
+            x = x.to(self._input_dtype())
         return super().infer(x, **fit_params)
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:

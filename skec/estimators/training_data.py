@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..training import TensorBatches
 from ..utils import LazyRows, Samples, in_dtype, private, small_when_dense
+from .feature_modules import describe_features, give_scaling, some_rows
 from .fit_data import FitData
 from .rows import drop_zero_weights, merge_equal_rows, split_indices
 from .targets import check_not_missing
@@ -105,7 +106,7 @@ class TrainingData:
         if is_dataset(X):
             self._check_dataset(sample_weight)
             if reset:
-                net._describe_dataset(X)
+                self._describe_dataset(X, part)
             return (X,)
         if net.dataset != "auto" and (sample_weight is not None or self._has_class_weight()):
             raise ValueError(
@@ -132,15 +133,13 @@ class TrainingData:
         weight = float(len(y) if sample_weight is None else np.sum(sample_weight))
         own_split = self.has_own_split  # it may count rows
         X, y, sample_weight = drop_zero_weights(X, y, sample_weight, keep_rows=own_split)
-        X = in_dtype(X, net.dtype if reset else net._precision)
-        n_rows = X.shape[0]
-        one_batch = net.dataset == "auto" and n_rows <= self.batch_size(n_rows)
-        if issparse(X) and (one_batch or small_when_dense(X)):
-            X = X.toarray()
-        if one_batch and not own_split:
-            X, y, sample_weight = merge_equal_rows(X, y, sample_weight)
-        if net.dataset == "auto" and not issparse(X):
-            X = torch.from_numpy(X)
+        if reset or not net.history_:
+            describe_features(net, X, sample_weight, part=part)
+        if not reset:  # a network that was made without data has no scale yet
+            give_scaling(net, net.network_)
+        X = in_dtype(X, _name(net._input_dtype(new=reset)))
+        if net.dataset == "auto":
+            X, y, sample_weight = self._as_tensor(X, y, sample_weight, keep_rows=own_split)
         if sample_weight is not None:
             sample_weight = sample_weight / sample_weight.mean()
         if part and not reset and hasattr(net, "target_scale_"):
@@ -148,6 +147,20 @@ class TrainingData:
         else:
             net._fit_target_scale(y, sample_weight, weight, reset=reset, part=part)
         return (X, y) if sample_weight is None else (X, y, sample_weight)
+
+    def _describe_dataset(self, dataset: Any, part: bool) -> None:
+        self.net._describe_dataset(dataset)
+        some = _gather(Subset(dataset, some_rows(dataset)), None)
+        describe_features(self.net, some.X.numpy(), some.sample_weight, part=part)
+
+    def _as_tensor(self, X: Any, y: Any, sample_weight: Any, *, keep_rows: bool) -> tuple[Any, ...]:
+        """The data with X as tensor, unless it is sparse and large; equal rows are merged."""
+        one_batch = X.shape[0] <= self.batch_size(X.shape[0])
+        if issparse(X) and (one_batch or small_when_dense(X)):
+            X = X.toarray()
+        if one_batch and not keep_rows:
+            X, y, sample_weight = merge_equal_rows(X, y, sample_weight)
+        return X if issparse(X) else torch.from_numpy(X), y, sample_weight
 
     def _has_class_weight(self) -> bool:
         return getattr(self.net, "class_weight", None) is not None
@@ -171,8 +184,7 @@ class TrainingData:
             X = validate_data(
                 net, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32]
             )
-        precision, place = net._form
-        return LazyRows(X, getattr(torch, precision), place)
+        return LazyRows(X, net._input_dtype(), net._place)
 
     def check_without_targets(self, X: Any, sample_weight: Any) -> tuple[Any, ...]:
         """Check data without targets; returns the arguments of ``get_dataset``."""
@@ -190,13 +202,15 @@ class TrainingData:
         net = self.net
         if not isinstance(X, Tensor | LazyRows):
             X = X if issparse(X) else np.asarray(X)
-            X = LazyRows(X, getattr(torch, net._precision), net._place).in_memory()
+            X = LazyRows(X, net._input_dtype(), net._place).in_memory()
         elif isinstance(X, Tensor):
             X = X.to(net._place)
         if y is not None:
             y = torch.as_tensor(y).to(net._place)
         if sample_weight is not None:
-            sample_weight = torch.tensor(np.asarray(sample_weight)).to(X.device, X.dtype)  # a copy
+            precision = getattr(torch, net._precision)
+            weights = torch.tensor(np.asarray(sample_weight))  # a copy
+            sample_weight = weights.to(X.device, precision)
         return SkorchSamples(X, y, sample_weight)
 
     def for_prediction(self, X: Any, *, in_blocks: bool) -> Any:
@@ -319,6 +333,10 @@ class TrainingData:
             getattr(self.net, name) == "auto" and set(self.net.get_params_for(name)) <= _SLICED
             for name in names
         )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def first_item(dataset: Any) -> tuple[Any, Any]:

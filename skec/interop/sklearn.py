@@ -125,9 +125,10 @@ def to_sklearn(
     ----------
     net : fitted PrunedMLPRegressor, PrunedMLPClassifier, or ECPruner
         It is not changed. An ECPruner must contain a fitted MLPRegressor, MLPClassifier or one of
-        the other two estimators. Batch normalisation and the scale of the targets are folded into
-        the weights. Dropout is left out. Input columns that a compact network does not read get
-        weights of zero.
+        the other two estimators, trained with ``feature_scaling=None`` and
+        ``feature_embedding=None``. Batch normalisation, ``feature_weights`` and the scale of the
+        targets are folded into the weights. Dropout is left out. Input columns that a compact
+        network does not read get weights of zero.
 
     Returns
     -------
@@ -144,8 +145,9 @@ def to_sklearn(
         If ``net`` is not fitted.
     ValueError
         If scikit-learn cannot represent the network: its activation is not ``"relu"``, ``"tanh"``,
-        ``"logistic"`` or ``"identity"``, its layers do not form a sequence, or its predictions are
-        not the outputs or, for a classifier, their softmax, or sigmoid for several labels.
+        ``"logistic"`` or ``"identity"``, it scales or embeds its features, its layers do not form a
+        sequence, or its predictions are not the outputs or, for a classifier, their softmax, or
+        sigmoid for several labels.
 
     See Also
     --------
@@ -156,7 +158,9 @@ def to_sklearn(
     >>> import numpy as np, skec
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> net = skec.PrunedMLPClassifier((32,), activation="relu", max_epochs=20, random_state=0)
+    >>> net = skec.PrunedMLPClassifier(
+    ...     (32,), activation="relu", feature_scaling=None, feature_embedding=None, random_state=0
+    ... )
     >>> mlp = skec.to_sklearn(net.fit(X, y).compact())
     >>> np.allclose(mlp.predict_proba(X), net.predict_proba(X), atol=1e-5)
     True

@@ -14,6 +14,9 @@ from skec import PrunedMLPClassifier, PrunedMLPRegressor
 SMALL = {
     "hidden_layer_sizes": (16,),
     "activation": "silu",
+    "feature_scaling": None,
+    "feature_embedding": None,
+    "feature_weights": None,
     "dropout": 0.0,
     "pruning_ratio": 0.5,
     "method": "ec",
@@ -42,7 +45,8 @@ class Case:
     y: np.ndarray = field(repr=False)
 
     def make(self, **parameters):
-        return self.kind(**(SMALL | parameters))
+        own = {"label_smoothing": 0.0} if self.kind is PrunedMLPClassifier else {}
+        return self.kind(**(SMALL | own | parameters))
 
     def fit(self, **parameters):
         return self.make(**parameters).fit(self.X, self.y)

@@ -82,6 +82,8 @@ NUMBERS = [
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [True, np.True_])
 def test_a_boolean_is_no_number(case, name, value):
+    if name not in case.make().get_params(deep=False):
+        pytest.skip("a parameter of the other estimator")
     with pytest.raises(ValueError, match=name):
         case.make(**{name: value}).fit(case.X, case.y)
 

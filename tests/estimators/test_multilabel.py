@@ -27,7 +27,14 @@ WEIGHTS = RNG.integers(0, 3, len(X)).astype(float)
 
 
 def make(**parameters):
-    settings = {"max_epochs": 25, "refit_epochs": 5, "pruning_ratio": 0.4, "random_state": 0}
+    settings = {
+        "lr": 0.01,
+        "dropout": 0.0,
+        "max_epochs": 25,
+        "refit_epochs": 5,
+        "pruning_ratio": 0.4,
+        "random_state": 0,
+    }
     return PrunedMLPClassifier((24,), **(settings | parameters))
 
 
@@ -159,7 +166,8 @@ def test_the_pruner_and_the_conversions(net):
         skec.from_sklearn(mlp).predict_proba(X), mlp.predict_proba(X), atol=1e-6
     )
     for labels in (Y, Y[:, :2]):
-        relu = make(activation="relu").fit(X, labels)
+        plain = {"feature_scaling": None, "feature_embedding": None}
+        relu = make(activation="relu", **plain).fit(X, labels)
         back = skec.to_sklearn(relu)
         np.testing.assert_allclose(back.predict_proba(X), relu.predict_proba(X), atol=1e-5)
         np.testing.assert_array_equal(back.predict(X), relu.predict(X))

@@ -203,7 +203,8 @@ class TestTransform:
     def test_the_support_is_that_of_the_network_after_the_refit(self):
         settings = {"output": "features", "pruning_ratio": 0.9, "random_state": 0}
         pruner = ECPruner(regressor(), refit_epochs=3, **settings).fit(X, TARGET)
-        used = (pruner.estimator_.network_[0].weight != 0).any(0).numpy()
+        used = (pruner.estimator_.network_.hidden_0.weight != 0).any(0)
+        used = used.unflatten(0, (6, -1)).any(1).numpy()  # the columns of each embedding
         assert (pruner.get_support() <= used).all()
         moved = X.copy()
         moved[:, ~pruner.get_support()] += 5.0
@@ -410,7 +411,7 @@ class TestCompact:
         pruner = ECPruner(regressor(), pruning_ratio=0.9).fit(X, TARGET)
         expected = pruner.predict(X)
         np.testing.assert_array_equal(pruner.compact().fit(X, TARGET).predict(X), expected)
-        assert pruner.masks_["hidden_0"].shape == (24, 6)
+        assert pruner.masks_["hidden_0"].shape == (24, 6 * 4)
 
     def test_a_compact_estimator_can_be_pruned(self):
         small = regressor(pruning_ratio=0.9).fit(WIDE, TARGET).compact()

@@ -65,6 +65,7 @@ def test_a_subclass_may_choose_its_parameters(case):
                 random_state=random_state,
                 max_epochs=2,
                 module__bias=False,
+                feature_embedding=None,
             )
             self.width = width
 

@@ -57,6 +57,10 @@ def predictions(estimator, data=X):
     return estimator.predict(data)
 
 
+# scikit-learn's networks have neither of the two
+CONVERTIBLE = {"feature_scaling": None, "feature_embedding": None}
+
+
 def own(task="regression", **parameters):
     """A trained float64 network of the library."""
     kind, y = TASKS[task]
@@ -65,6 +69,7 @@ def own(task="regression", **parameters):
         "hidden_layer_sizes": (8, 6), "activation": "relu", "dtype": "float64", "max_epochs": 4,
         "batch_size": 32, "random_state": 0,
     }  # fmt: skip
+    defaults |= CONVERTIBLE
     return kind(**(defaults | parameters)).fit(X, y)
 
 
@@ -187,7 +192,7 @@ class TestToSklearn:
         y = np.column_stack([1e6 + X[:, 0], 1e-6 * X[:, 1], np.full(90, 3.0)])
         with pytest.warns(match="constant"):
             net = PrunedMLPRegressor(
-                (6,), activation="tanh", dtype="float32", max_epochs=3, random_state=0
+                (6,), activation="tanh", max_epochs=3, random_state=0, **CONVERTIBLE
             ).fit(X, y)
         data = X.astype(np.float32).astype(float)
         found, expected = skec.to_sklearn(net).predict(data), net.predict(data)
@@ -218,8 +223,8 @@ class TestToSklearn:
         kind, y = TASKS[task]
         wide = np.column_stack([np.ones(90), X, np.zeros((90, 2))])
         kind = PrunedMLPRegressor if kind is MLPRegressor else PrunedMLPClassifier
-        net = kind((12,), activation="relu", dtype="float64", max_epochs=4, random_state=0)
-        net.fit(wide, y).compact()
+        settings = {"activation": "relu", "dtype": "float64", "max_epochs": 4, "random_state": 0}
+        net = kind((12,), **settings, **CONVERTIBLE).fit(wide, y).compact()
         assert not net.feature_mask_.all()
         mlp = skec.to_sklearn(net)
         np.testing.assert_allclose(predictions(mlp, wide), predictions(net, wide), atol=1e-9)
@@ -271,8 +276,8 @@ class TestToSklearn:
 
     def test_names_and_what_is_given(self):
         frame = pd.DataFrame(X, columns=list("vwxyz"))
-        net = PrunedMLPRegressor((4,), activation="relu", max_epochs=1, random_state=1)
-        net.fit(frame, TARGET)
+        settings = {"activation": "relu", "max_epochs": 1, "random_state": 1} | CONVERTIBLE
+        net = PrunedMLPRegressor((4,), **settings).fit(frame, TARGET)
         before = {name: value.clone() for name, value in net.module_.state_dict().items()}
         state = np.random.get_state()[1].copy()  # noqa: NPY002
         mlp = skec.to_sklearn(net)
@@ -349,6 +354,12 @@ class TestErrors:
 
         net = own(module=Skip, max_epochs=1)
         with pytest.raises(ValueError, match=r"no network like this one.*must follow each other"):
+            skec.to_sklearn(net)
+
+    @pytest.mark.parametrize("name", CONVERTIBLE)
+    def test_modules_for_features(self, name):
+        net = own(**{name: "auto"})
+        with pytest.raises(ValueError, match=f"{name}=None"):
             skec.to_sklearn(net)
 
     def test_other_predictions(self):
