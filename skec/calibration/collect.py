@@ -170,7 +170,6 @@ class _Pass:
             Recorder(self.module, self.layers, self.at_inputs) as record,
         ):
             for X, y, weights in samples.batches(batch_size):
-                record.clear()
                 returned = record.forward(self.module, X)
                 batches = self._batches(record, weights)
                 self._add_sensitivities(record, output_tensor(returned, len(X)), batches)
@@ -181,6 +180,8 @@ class _Pass:
                         batch.dense_pre_activations = z
                 for name, batch in zip(self.layers, batches, strict=True):
                     self.total[name].update(batch)
+                record.clear()  # before the next batch is made
+                del X, returned, batches, batch
 
     def _dense(self, record: Recorder, X: Tensor) -> list[Tensor]:
         """The layers' pre-activations in the dense network."""

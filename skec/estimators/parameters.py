@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -106,9 +105,10 @@ def check_parameters(net: Any, values: Mapping[str, Any]) -> PruningSettings:
     values : mapping of str to object
         Values that replace those of parameters.
     """
-    probe = copy.copy(net) if values else net
-    for name, value in values.items():
-        setattr(probe, name, value)
+    probe = net
+    if values:  # copy.copy would pickle the network
+        probe = object.__new__(type(net))
+        vars(probe).update(vars(net) | values)
     check_components(probe)
     private.validate_parameters(probe)
     settings = PruningSettings.of(probe)

@@ -102,7 +102,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         step_epochs: int = 0,
         prune_output_layer: bool = True,
         calibration_samples: int | None = 1024,
-        calibration_batch_size: int = 512,
+        calibration_batch_size: int = 1024,
         refit_epochs: int | None = None,
         refit_lr: float | None = None,
         refit_weight_decay: float | Literal["auto"] | None = "auto",

@@ -83,10 +83,16 @@ def _each_layer_alone(dense: nn.Module, result: PruningResult) -> Iterator[tuple
     if result.unit_masks is not None:  # removing units changes the weights of the next layer
         hidden = hidden_layers(result.module)
         changed = {name: hidden[name].next_name for name in result.unit_masks}
+    module = copy.deepcopy(dense)
     for name, layer_name in changed.items():
-        module = copy.deepcopy(dense)
+        layer: Any = layer_of(module, layer_name)
+        weight, bias = layer.weight.detach().clone(), layer.bias
+        layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
         _take_parameters(module, result, layer_name)
         yield name, module
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+        layer.bias = bias
 
 
 @torch.no_grad()

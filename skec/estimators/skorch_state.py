@@ -337,7 +337,7 @@ class SkorchEstimator(SkorchParameters):
     def _loss_function(self) -> LossFunction:
         """The loss with its gradient, for the fast path."""
         criterion = self.criterion_
-        if type(criterion) is nn.MSELoss:
+        if type(criterion) in (nn.MSELoss, nn.CrossEntropyLoss):
             return loss_with_gradient(criterion)
         return loss_with_gradient(criterion, self._loss)
 

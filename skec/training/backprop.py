@@ -159,8 +159,8 @@ class _Dropout(_Operation):
         self.keep, self.generator = 1.0 - layer.p, generator
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.mask = torch.empty_like(inputs).bernoulli_(self.keep, generator=self.generator)
-        self.mask.div_(max(self.keep, 1e-12))
+        kept = _random_bits(inputs, self.keep, self.generator)
+        self.mask = kept.to(inputs.dtype).mul_(1.0 / max(self.keep, 1e-12))
         return inputs * self.mask
 
     def backward(self, grad: Tensor) -> Tensor:
@@ -175,6 +175,20 @@ class _Fixed(_Operation):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.layer(inputs)
+
+
+def _random_bits(like: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """A bool tensor of this shape in which an entry is true with probability ``share``.
+
+    The probability is exact to 2⁻¹⁶. An integer of 64 bits gives four entries, which is several
+    times faster than ``bernoulli_``.
+    """
+    if like.device.type != "cpu":
+        return torch.empty_like(like, dtype=torch.bool).bernoulli_(share, generator=generator)
+    words = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
+    limit = round(share * 2**16) - 2**15
+    return (words.view(torch.int16)[: like.numel()] < min(limit, 2**15 - 1)).view(like.shape)
 
 
 def _relu(layer: nn.ReLU) -> _Activation:

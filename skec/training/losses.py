@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,9 @@ def loss_with_gradient(
     Parameters
     ----------
     criterion : torch.nn.Module
-        Any loss of outputs and targets. The gradient of the mean squared error is computed
-        directly. Other losses use autograd, for the loss alone.
+        Any loss of outputs and targets. The gradients of the mean squared error and, for classes
+        as targets, of the cross-entropy are computed directly. Other losses use autograd, for the
+        loss alone.
     loss : callable, default=None
         Takes outputs, targets and weights; by default the weighted mean of ``criterion``.
 
@@ -38,8 +39,21 @@ def loss_with_gradient(
     """
     if loss is None and type(criterion) is nn.MSELoss and criterion.reduction == "mean":
         return lambda targets, weights: partial(_squared_error, targets=targets, weights=weights)
+    if loss is None and _is_plain_cross_entropy(criterion):
+        smoothing = cast(nn.CrossEntropyLoss, criterion).label_smoothing
+        return partial(_of_classes, smoothing, partial(_by_autograd, criterion, None))
+    return partial(_by_autograd, criterion, loss)
 
-    def evaluate(outputs: Tensor, targets: Any, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+
+def _by_autograd(
+    criterion: nn.Module,
+    loss: Callable[[Tensor, Any, Tensor | None], Tensor] | None,
+    targets: Any,
+    weights: Tensor | None,
+) -> OutputLoss:
+    """The loss of a batch with the gradient of autograd."""
+
+    def evaluate(outputs: Tensor) -> tuple[Tensor, Tensor]:
         outputs = outputs.detach().requires_grad_()
         with torch.enable_grad():
             if loss is None:
@@ -49,7 +63,47 @@ def loss_with_gradient(
         (grad,) = torch.autograd.grad(value, outputs)
         return value.detach(), grad
 
-    return lambda targets, weights: partial(evaluate, targets=targets, weights=weights)
+    return evaluate
+
+
+def _is_plain_cross_entropy(criterion: nn.Module) -> bool:
+    return (
+        type(criterion) is nn.CrossEntropyLoss
+        and criterion.reduction == "mean"
+        and criterion.weight is None
+        and criterion.ignore_index < 0
+    )
+
+
+def _of_classes(
+    smoothing: float, otherwise: LossFunction, targets: Tensor, weights: Tensor | None
+) -> OutputLoss:
+    """The cross-entropy of a batch, if the targets are classes."""
+    if targets.ndim != 1 or targets.is_floating_point():
+        return otherwise(targets, weights)
+
+    def evaluate(outputs: Tensor) -> tuple[Tensor, Tensor]:
+        if outputs.ndim != 2:
+            return otherwise(targets, weights)(outputs)
+        return _cross_entropy(outputs, targets, weights, smoothing)
+
+    return evaluate
+
+
+def _cross_entropy(
+    outputs: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Mean of ``−Σ_k t_k log p_k`` with ``t = (1 − smoothing) onehot + smoothing / n_classes``."""
+    n_samples, n_classes = outputs.shape
+    wanted = torch.full_like(outputs, smoothing / n_classes)
+    ones = outputs.new_full((1, 1), 1.0 - smoothing).expand(n_samples, 1)
+    wanted.scatter_add_(1, targets[:, None], ones)
+    logs = torch.log_softmax(outputs, 1)
+    gradient = logs.exp().sub_(wanted)
+    if weights is not None:
+        wanted, gradient = wanted.mul_(weights[:, None]), gradient.mul_(weights[:, None])
+    value = torch.dot(wanted.view(-1), logs.view(-1)) * (-1.0 / n_samples)
+    return value, gradient.mul_(1.0 / n_samples)
 
 
 def _squared_error(

@@ -28,6 +28,20 @@ class AdamW(torch.optim.AdamW):
     ):
         super().__init__(params, lr=lr, betas=betas, **kwargs)
 
+    # torch's own import its compiler in the first call, which takes more than a second
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        private.eager(super().add_param_group)(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        return private.eager(super().state_dict)()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        private.eager(super().load_state_dict)(state_dict)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        private.eager(super().zero_grad)(set_to_none)
+
 
 _ADAM = (torch.optim.Adam, torch.optim.AdamW, AdamW)
 
@@ -57,8 +71,7 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
 
     def prepare() -> None:
         for group in optimizer.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            state = [optimizer.state[p] for p in params]
+            params, grads, means, squares, steps = private.adam_state(optimizer, group)
             if params:
                 prepared.append(
                     (
@@ -69,19 +82,17 @@ def fast_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
                             )
                         ),
                         [p.detach() for p in params],
-                        [p.grad for p in params],
-                        [s["exp_avg"] for s in state],
-                        [s["exp_avg_sq"] for s in state],
-                        [s["step"] for s in state],
-                        _counter([s["step"] for s in state]),
+                        grads,
+                        means,
+                        squares,
+                        steps,
+                        _counter(steps),
                     )
                 )
 
     def step() -> None:
         if not prepared:
-            optimizer.step()  # creates the state
             prepare()
-            return
         for group, kernel, params, grads, means, squares, steps, count in prepared:
             count()
             kernel(

@@ -96,6 +96,7 @@ def mean_loss(module: nn.Module, loss: LossFunction, batches: TensorBatches) -> 
         value, _ = loss(y, weights)(module(X.clone()))
         total += value * len(X)
         n_samples += len(X)
+        del X  # before the next batch is made
     return _mean(total, n_samples, batches)
 
 

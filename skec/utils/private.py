@@ -7,10 +7,11 @@ supported version of each library.
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "adam_state",
     "add_one",
     "check_sample_weight",
+    "eager",
     "fused_adam",
     "has_hooks",
     "jvp",
@@ -52,6 +55,18 @@ def validate_parameters(estimator: Any) -> None:
     scikit-learn calls this in every ``fit`` and has no public name for it.
     """
     BaseEstimator._validate_params(estimator)  # skorch's nets have another method of this name
+
+
+def eager(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of an optimiser without the decorator that keeps it out of compiled code.
+
+    The decorator imports torch's compiler in the first call. Without that import there is no
+    compiled code, so it has nothing to do. torch has no public way to leave it out.
+    """
+    function = getattr(method, "__wrapped__", None)
+    if function is None or "torch._dynamo" in sys.modules:
+        return method
+    return partial(function, getattr(method, "__self__"))  # noqa: B009
 
 
 def check_sample_weight(sample_weight: Any, X: Any, **settings: Any) -> Any:
@@ -106,6 +121,17 @@ def fused_adam(decoupled: bool) -> Callable[..., None] | None:
     kernel alone.
     """
     return getattr(torch, "_fused_adamw_" if decoupled else "_fused_adam_", None)
+
+
+def adam_state(optimizer: Any, group: dict[str, Any]) -> tuple[list[Tensor], ...]:
+    """Parameters with gradients, the gradients, both moments and step counts of a group.
+
+    Creates them before the first step. The only public way is a step of ``torch.optim``, which
+    imports torch's compiler, and that takes more than a second.
+    """
+    params, grads, means, squares, largest, steps = ([] for _ in range(6))
+    optimizer._init_group(group, params, grads, means, squares, largest, steps)
+    return params, grads, means, squares, steps
 
 
 def multiply(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> None:

@@ -185,6 +185,15 @@ class TestStep:
         found = by_chain(module, X, loss_with_gradient(nn.MSELoss())(y, None))
         assert_same(found, by_autograd(module, X, partial(squared_error, y=y)))
 
+    @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 0.999])
+    def test_dropout_removes_this_share_and_keeps_the_mean(self, p):
+        layer = nn.Sequential(nn.Dropout(p), nn.Linear(1000, 1))
+        dropout = Chain.of(layer, torch.Generator().manual_seed(0)).operations[0]
+        found = dropout.forward(torch.ones(1001, 1000))
+        assert float((found == 0).double().mean()) == pytest.approx(p, abs=0.002)
+        assert found.max() == pytest.approx(1 / (1 - p), rel=1e-6)
+        assert float(found.mean()) == pytest.approx(1.0, abs=0.06)
+
     def test_dropout_follows_the_generator(self):
         module, (X, y, _) = MLP(4, 3, (8,), dropout=0.5, zero_output=False).double(), samples()
         loss, values = loss_with_gradient(nn.MSELoss())(y, None), []
