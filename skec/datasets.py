@@ -1,4 +1,4 @@
-"""Data sets of the benchmarks: the UCI regression sets, MNIST, the diffusion–sorption equation.
+"""Data sets of the benchmarks: tables of the UCI repository, MNIST, a differential equation.
 
 The data of the equation are computed. The other sets are read from the folder named by the
 environment variable ``SKEC_DATA_HOME``, by default ``~/skec_data``. A set that is not in the folder
@@ -31,9 +31,15 @@ _OPENML_IDS = {
     "protein-tertiary-structure": 44963,
     "wine-quality-red": 44972,
     "yacht": None,
+    "autompg": None,
+    "bike": None,
+    "kin40k": None,
+    "pendulum": None,
+    "stock": None,
 }
 
 UCI_NAMES = tuple(_OPENML_IDS)
+CLASSIFICATION_NAMES = ("german", "haberman", "new-thyroid", "oil-spill", "phoneme")
 
 # The constants of PDEBench's diffusion–sorption equation: the diffusion coefficient in m²/s; the
 # sorption factor (1−φ)/φ ρ_s k with porosity φ, bulk density ρ_s and Freundlich's parameter k;
@@ -56,7 +62,7 @@ def data_home() -> Path:
 
 
 def fetch_uci(name: str, *, download: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Load one of eight regression sets of the UCI repository.
+    """Load one of thirteen tables for regression, most of them from the UCI repository.
 
     Parameters
     ----------
@@ -88,6 +94,37 @@ def fetch_uci(name: str, *, download: bool = True) -> tuple[np.ndarray, np.ndarr
         return {"X": X.astype(np.float64), "y": y.astype(np.float64)}
 
     arrays = _load(Path("uci") / f"{name}.npz", fetch if download else None)
+    return arrays["X"].astype(np.float64), arrays["y"]
+
+
+def fetch_classification(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Load one of five small tables for classification.
+
+    They have 215 to 5,404 rows and two or three classes. They are not downloaded: the file
+    ``classification/<name>.npz`` with the arrays ``X`` and ``y`` has to be in the data folder.
+
+    Parameters
+    ----------
+    name : str
+        One of ``skec.datasets.CLASSIFICATION_NAMES``.
+
+    Returns
+    -------
+    X : float64 array of shape (n_samples, n_features)
+        For german, an array of strings: 13 of its columns hold categories.
+    y : array of shape (n_samples,)
+        Class labels, as strings.
+
+    Raises
+    ------
+    ValueError
+        If ``name`` is unknown.
+    FileNotFoundError
+        If the set is not in the data folder.
+    """
+    if name not in CLASSIFICATION_NAMES:
+        raise ValueError(f"name={name!r} is unknown. Choose one of {list(CLASSIFICATION_NAMES)}.")
+    arrays = _load(Path("classification") / f"{name}.npz", None)
     return arrays["X"], arrays["y"]
 
 

@@ -84,6 +84,29 @@ def test_the_real_sets(name):
     assert X.dtype == y.dtype == np.float64
 
 
+@pytest.mark.parametrize("name", datasets.CLASSIFICATION_NAMES)
+def test_the_real_sets_of_classes(name):
+    try:
+        X, y = datasets.fetch_classification(name)
+    except FileNotFoundError:
+        pytest.skip(f"{name} is not in the data folder")
+    assert X.ndim == 2 and X.shape[0] == len(y) > 200
+    assert X.dtype == np.float64 or name == "german"
+    assert 2 <= len(np.unique(y)) <= 3
+
+
+def test_a_set_of_classes_is_read_from_the_folder(home):
+    (home / "classification").mkdir()
+    X, y = np.array([["A1", "3"], ["A2", "4"]]), np.array(["1", "2"])
+    np.savez(home / "classification" / "german.npz", X=X, y=y)
+    for found, expected in zip(datasets.fetch_classification("german"), (X, y), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(FileNotFoundError, match=r"classification.*haberman"):
+        datasets.fetch_classification("haberman")
+    with pytest.raises(ValueError, match="'titanic' is unknown"):
+        datasets.fetch_classification("titanic")
+
+
 # The diffusion–sorption equation. Its constants once more, so that those of the module are tested.
 DIFFUSION, POROSITY, BULK_DENSITY, FREUNDLICH, EXPONENT = 5e-4, 0.29, 2880, 3.5e-4, 0.874
 SORBED = (1 - POROSITY) / POROSITY * BULK_DENSITY * FREUNDLICH

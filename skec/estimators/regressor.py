@@ -35,8 +35,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     """Multi-layer perceptron regressor that is trained, pruned and fine-tuned.
 
     ``fit`` trains a dense network, removes the least important weights, adjusts the biases to
-    compensate for them, and fine-tunes the network. Scale the features, for instance with
-    ``StandardScaler``.
+    compensate for them, and fine-tunes the network. The network scales and embeds its features.
 
     Parameters
     ----------
