@@ -73,6 +73,7 @@ class EstimatorAttributes:
     dtype: Literal["float32", "float64"]
     random_state: Any
     warm_start: bool
+    memory: Any
     module: Any
     criterion: Any
     iterator_train: Any

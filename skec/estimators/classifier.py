@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from inspect import isclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -11,18 +11,17 @@ import torch
 from sklearn.utils.multiclass import type_of_target
 from skorch import NeuralNetClassifier
 from skorch.utils import to_numpy
-from torch import Tensor, nn
+from torch import nn
 
-from ..networks import MLP, loss_of_outputs, weighted_loss
+from ..networks import MLP
 from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
-from .base import PrunedMLP
+from .class_loss import ClassLoss
 from .documentation import documented
 from .prediction import predictions
 from .targets import check_indicator, check_labels, is_indicator, with_class_weight
 from .training_data import first_item
 
-_LOSSES_OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 _Self = TypeVar("_Self", bound="PrunedMLPClassifier")
 
 
@@ -34,7 +33,7 @@ _Self = TypeVar("_Self", bound="PrunedMLPClassifier")
     "    makes the probabilities less extreme. It belongs to ``CrossEntropyLoss``; other losses,\n"
     "    and several labels per sample, do without.",
 )
-class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
+class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
     """Multi-layer perceptron classifier that is trained, pruned and fine-tuned.
 
     ``fit`` trains a dense network, removes the least important weights, adjusts the biases to
@@ -117,6 +116,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         dtype: Literal["float32", "float64"] = "float32",
         random_state: Any = None,
         warm_start: bool = False,
+        memory: Any = None,
         module: Any = MLP,
         criterion: Any = torch.nn.CrossEntropyLoss,
         iterator_train: Any = "auto",
@@ -136,7 +136,7 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         name: allowed
-        for name, allowed in PrunedMLP._parameter_constraints.items()
+        for name, allowed in ClassLoss._parameter_constraints.items()
         if name != "normalize_y"
     }
 
@@ -152,8 +152,6 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         if hasattr(self, "n_outputs_"):
             return np.arange(self.n_outputs_)
         raise AttributeError(f"This {type(self).__name__} is not fitted and has no classes_ yet.")
-
-    _multilabel_ = False  # whether y is a matrix with a column of zeros and ones for each label
 
     def _check_targets(self, y: Any, *, reset: bool, classes: Any = None) -> np.ndarray:
         multilabel, new = is_indicator(y), reset or "_classes_" not in vars(self)
@@ -271,34 +269,6 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         several = n_outputs > 1 and issubclass(loss, nn.BCEWithLogitsLoss)
         self._set_classes(np.arange(n_outputs), multilabel=several)
 
-    def get_params_for(self, prefix: str) -> dict[str, Any]:
-        """As in skorch; the default loss gets ``label_smoothing``."""
-        params = super().get_params_for(prefix)
-        if prefix == "criterion" and self.criterion is nn.CrossEntropyLoss:
-            params = {"label_smoothing": self.label_smoothing} | params
-        return params
-
-    def initialize_criterion(self):
-        """Create the loss; the default for several labels per sample is ``BCEWithLogitsLoss``."""
-        if self._multilabel_ and self.criterion is nn.CrossEntropyLoss:
-            self.criterion_ = nn.BCEWithLogitsLoss(**super().get_params_for("criterion"))
-            return self
-        super().initialize_criterion()
-        if self._multilabel_ and isinstance(self.criterion_, _LOSSES_OF_ONE_CLASS):
-            raise ValueError(
-                f"criterion={type(self.criterion_).__name__} is the loss of one class per sample; "
-                f"y has several labels per sample. Use torch.nn.BCEWithLogitsLoss, or leave "
-                f"criterion out."
-            )
-        return self
-
-    def _nonlinearity(self) -> Callable[[Any], Any]:
-        nonlinearity = super()._nonlinearity()
-        logits = isinstance(self.criterion_, nn.BCEWithLogitsLoss | nn.MultiLabelSoftMarginLoss)
-        if self._multilabel_ and logits and self.predict_nonlinearity == "auto":
-            return torch.sigmoid  # skorch's is that of two classes and one logit
-        return nonlinearity
-
     def _target_facts(self) -> dict[str, list[Any]]:
         if "_classes_" not in vars(self) or self._classes_.dtype.kind not in "biufUO":
             return {}
@@ -322,21 +292,6 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
     def _stratification(self, y: Any) -> np.ndarray | None:
         several = self._multilabel_ or y is None or type_of_target(y) == "continuous"
         return None if several else np.asarray(y)
-
-    def _mismatch(self, shape: tuple[int, ...]) -> str:
-        categorical = isinstance(self.criterion_, nn.CrossEntropyLoss | nn.NLLLoss)
-        checked = categorical or self._multilabel_
-        if not checked or (len(shape) >= 2 and shape[1] == self.n_outputs_):
-            return ""
-        kind = "labels" if self._multilabel_ else "classes"
-        return f"it needs one output for each of the {self.n_outputs_} {kind}"
-
-    def _network_targets(self, y: Any) -> Tensor:
-        return y.to(getattr(torch, self._precision)) if self._multilabel_ else y.long()
-
-    def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
-        criterion = loss_of_outputs(self.criterion_, classifier=True)
-        return weighted_loss(criterion, outputs, targets, weights)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.

@@ -126,6 +126,11 @@ random_state : int, RandomState or None
     one machine.
 warm_start : bool
     Whether ``fit`` continues from the present weights.
+memory : str, path, joblib.Memory or None
+    A folder for dense fits, as in ``sklearn.pipeline.Pipeline``. A fit with equal data, an equal
+    seed and equal parameters of the dense phase takes the dense network from there, so that a
+    search over parameters of the pruning and the refit trains once for each part of the data.
+    Needs ``random_state``. Callbacks do not see the epochs of a dense network that was stored.
 module : torch module class or instance
     The network. A class is called with ``n_features`` and ``n_outputs`` if it takes them; an
     instance is copied. Parameters are set as ``module__…``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..networks import ACTIVATIONS
 from ..pruning.granularity import GRANULARITIES
 from ..training import LR_SCHEDULES
 from ..utils import private
-from ..utils.private import Interval, Options, StrOptions
+from ..utils.private import HasMethods, Interval, Options, StrOptions
 from .components import check_components
 from .make_module import check_hidden_layer_sizes
 from .prune_estimator import PruningSettings
@@ -74,6 +75,7 @@ CONSTRAINTS: dict[str, list] = {
     "dtype": [StrOptions({"float32", "float64"})],
     "random_state": ["random_state"],
     "warm_start": ["boolean"],
+    "memory": [str, PathLike, HasMethods(["cache"]), None],
     "train_split": [StrOptions({"auto"}), callable, None, Options(bool, {False})],
     "predict_nonlinearity": [StrOptions({"auto"}), callable, None],
     "iterator_train": [StrOptions({"auto"}), callable],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from .adapters import PrunedMLPAdapter
 from .components import is_of_library
 from .fit_data import FitData
 from .interruption import PhaseInterrupted
+from .memory import train_or_recall
 from .phase import Phase
 from .prune_estimator import PruningSettings, prune_estimator
 
@@ -130,11 +132,12 @@ def train_and_prune(net: Any, settings: PruningSettings, data: FitData) -> None:
 
     def begin() -> None:
         check_pruning(net, settings, data)
-        if net.refit_strategy == "rewind":
+        if net.refit_strategy == "rewind" or net.memory is not None:
             net.initial_module_ = copy.deepcopy(net.network_)
 
     try:
-        train_more(net, data, None, begin)
+        train_or_recall(net, data, partial(train_more, net, data, None, begin))
+        check_pruning(net, settings, data)
     except PhaseInterrupted:
         net._forget("pruning_report_", "predicted_error_", "n_steps_")  # of an earlier fit
         _keep_dense(net, data)

@@ -29,6 +29,7 @@ from .inner import (
     selects_columns,
     unfrozen,
 )
+from .memory import fit_or_recall
 from .parameters import CONSTRAINTS, Number
 from .prune_estimator import PRUNING_PARAMETERS, PruningSettings, execution_order, prune_estimator
 from .representation import OUTPUTS, Representation
@@ -76,6 +77,10 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         network's outputs, or the columns of X that still have a weight.
     prefit : bool, default=False
         Whether ``estimator`` is fitted already.
+    memory : str, path, joblib.Memory or None, default=None
+        A folder for fits of ``estimator``, as in ``sklearn.pipeline.Pipeline``: an equal estimator
+        is not fitted again to equal data. Needs an integer as ``random_state``, here or of the
+        estimator.
     random_state : int, RandomState or None, default=None
         Seed of the calibration samples and of the scores of ``method="random"``. It also seeds an
         estimator whose own ``random_state`` is None, and the first weights, batches and dropout of
@@ -136,7 +141,7 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **{name: CONSTRAINTS[name] for name in (*PRUNING_PARAMETERS, "prune_output_layer")},
-        **{name: CONSTRAINTS[name] for name in ("calibration_samples", "random_state")},
+        **{name: CONSTRAINTS[name] for name in ("calibration_samples", "memory", "random_state")},
         "estimator": "no_validation",
         "layers": ["array-like", None],
         "batch_size": CONSTRAINTS["calibration_batch_size"],
@@ -167,6 +172,7 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         refit_epochs: int = 0,
         output: Literal["hidden", "output", "features"] = "hidden",
         prefit: bool = False,
+        memory: Any = None,
         random_state: Any = None,
     ):
         self.estimator = estimator
@@ -188,6 +194,7 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         self.refit_epochs = refit_epochs
         self.output = output
         self.prefit = prefit
+        self.memory = memory
         self.random_state = random_state
 
     n_features_in_: int
@@ -231,8 +238,7 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             adapter = given.copied() if is_prefit(self) else given.cloned()
             if not is_prefit(self):
                 check = partial(check_network, adapter, settings, X, y)
-                with adapter.calling_before_training(check):
-                    adapter.fit(X, y, random_state=self.random_state, **fit_params)
+                adapter = fit_or_recall(self, adapter, X, y, fit_params, check)
             self._prune(adapter, settings, X, y, sample_weight)
             if self.refit_epochs:
                 adapter.refit(

@@ -119,6 +119,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         dtype: Literal["float32", "float64"] = "float32",
         random_state: Any = None,
         warm_start: bool = False,
+        memory: Any = None,
         module: Any = MLP,
         criterion: Any = torch.nn.MSELoss,
         iterator_train: Any = "auto",

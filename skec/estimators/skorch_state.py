@@ -54,6 +54,10 @@ class SkorchEstimator(SkorchParameters):
         """All modules and losses, whose weights training may change."""
         return nn.ModuleList(getattr(self, f"{name}_") for name in self._modules + self._criteria)
 
+    def _component_names(self) -> list[str]:
+        """The attributes with modules, losses and optimisers."""
+        return [f"{name}_" for name in (*self._modules, *self._criteria, *self._optimizers)]
+
     def _all_optimizers(self) -> list[torch.optim.Optimizer]:
         optimizers = (getattr(self, f"{name}_") for name in self._optimizers)
         return [each for each in optimizers if isinstance(each, torch.optim.Optimizer)]

@@ -16,20 +16,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from joblib.hashing import NumpyHasher
 from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_params
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    Options,
+    StrOptions,
+    validate_params,
+)
 from sklearn.utils.validation import _check_sample_weight
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 __all__ = [
+    "HasMethods",
     "Interval",
     "Options",
     "StrOptions",
     "adam_state",
     "add_one",
     "check_sample_weight",
+    "content_hash",
     "eager",
     "fused_adam",
     "has_hooks",
@@ -45,8 +54,9 @@ __all__ = [
 
 _FORWARD_MODE = threading.RLock()
 
-# Interval, Options, StrOptions and validate_params: scikit-learn has no public way to declare the
-# allowed values of parameters. With these, the error messages are those of scikit-learn.
+# HasMethods, Interval, Options, StrOptions and validate_params: scikit-learn has no public way to
+# declare the allowed values of parameters. With these, the error messages are those of
+# scikit-learn.
 
 
 def validate_parameters(estimator: Any) -> None:
@@ -55,6 +65,27 @@ def validate_parameters(estimator: Any) -> None:
     scikit-learn calls this in every ``fit`` and has no public name for it.
     """
     BaseEstimator._validate_params(estimator)  # skorch's nets have another method of this name
+
+
+class _ContentHasher(NumpyHasher):
+    """Hashes tensors by their content; in a pickle they have an address."""
+
+    def save(self, obj: Any) -> None:
+        if isinstance(obj, Tensor):
+            values = obj.detach().cpu().contiguous()
+            as_bytes = values.flatten().view(torch.uint8).numpy() if values.numel() else b""
+            obj = ("tensor", str(obj.dtype), tuple(obj.shape), obj.requires_grad, as_bytes)
+        elif isinstance(obj, torch.Generator):
+            obj = ("generator", obj.get_state())
+        super().save(obj)
+
+
+def content_hash(obj: Any) -> str:
+    """A hash of the content of an object: its pickle, with arrays and tensors by their values.
+
+    ``joblib.hash`` has no public way to treat tensors.
+    """
+    return str(_ContentHasher(hash_name="sha1").hash(obj))
 
 
 def eager(method: Callable[..., Any]) -> Callable[..., Any]:

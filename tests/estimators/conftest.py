@@ -10,6 +10,7 @@ import torch
 from skorch.callbacks import Callback
 
 from skec import PrunedMLPClassifier, PrunedMLPRegressor
+from skec.estimators import phases
 
 SMALL = {
     "hidden_layer_sizes": (16,),
@@ -119,6 +120,19 @@ def count_revived():
         )
 
     return count_revived
+
+
+@pytest.fixture
+def dense_fits(monkeypatch):
+    """A function that returns the number of dense trainings so far."""
+    trained, train = [], phases.train
+
+    def counting(net, name, *args, **settings):
+        trained.append(name)
+        return train(net, name, *args, **settings)
+
+    monkeypatch.setattr(phases, "train", counting)
+    return lambda: trained.count("dense")
 
 
 class _Epochs(Callback):

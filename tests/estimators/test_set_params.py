@@ -9,6 +9,7 @@ from skorch.callbacks import LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
 
+from skec.estimators.memory import LATER_PARAMETERS
 from skec.networks import MLP
 
 OTHER = {
@@ -54,6 +55,7 @@ OTHER = {
     "dtype": "float64",
     "random_state": 5,
     "warm_start": False,
+    "memory": None,
     "module": nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)),
     "criterion": nn.L1Loss,
     "iterator_train": torch.utils.data.DataLoader,
@@ -177,3 +179,23 @@ def test_a_value_in_another_precision_is_predicted_in_that_of_the_network(regres
     assert next(estimator.fit(regression.X, regression.y).module_.parameters()).dtype == (
         torch.float64
     )
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+@pytest.mark.filterwarnings("ignore")
+def test_a_parameter_belongs_to_the_dense_phase_or_to_later_ones(case, name, tmp_path, dense_fits):
+    own = case.make()
+    known = {*own.get_params(deep=False), *(n for n in OTHER if "__" in n)}
+    if name not in known:
+        pytest.skip("a parameter of the other estimator")
+    if name == "memory":
+        pytest.skip("it is the memory")
+    case.fit(memory=tmp_path)
+    value = other_value(case, name)
+    if value == getattr(own, name, None):
+        pytest.skip("no other value is allowed")
+    with_memory = case.fit(**{"memory": tmp_path, name: value})
+    later = name in LATER_PARAMETERS - {"random_state"}
+    assert dense_fits() == (1 if later else 2)
+    without = case.fit(**{name: value})
+    np.testing.assert_array_equal(case.outputs(with_memory), case.outputs(without))
