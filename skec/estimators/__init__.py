@@ -3,5 +3,12 @@
 from .classifier import PrunedMLPClassifier
 from .pruner import ECPruner
 from .regressor import PrunedMLPRegressor
+from .search_estimators import PrunedMLPClassifierCV, PrunedMLPRegressorCV
 
-__all__ = ["ECPruner", "PrunedMLPClassifier", "PrunedMLPRegressor"]
+__all__ = [
+    "ECPruner",
+    "PrunedMLPClassifier",
+    "PrunedMLPClassifierCV",
+    "PrunedMLPRegressor",
+    "PrunedMLPRegressorCV",
+]

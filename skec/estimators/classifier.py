@@ -25,14 +25,17 @@ from .training_data import first_item
 _Self = TypeVar("_Self", bound="PrunedMLPClassifier")
 
 
-@documented(
-    own_parameters='class_weight : dict, "balanced" or None\n'
+CLASSIFIER_PARAMETERS = (
+    'class_weight : dict, "balanced" or None\n'
     '    Weights of the classes in the loss; ``"balanced"`` makes all classes weigh the same.\n'
     "label_smoothing : float\n"
     "    Share of the target that is spread evenly over the classes in training, in [0, 1]. It\n"
     "    makes the probabilities less extreme. It belongs to ``CrossEntropyLoss``; other losses,\n"
-    "    and several labels per sample, do without.",
+    "    and several labels per sample, do without."
 )
+
+
+@documented(own_parameters=CLASSIFIER_PARAMETERS)
 class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
     """Multi-layer perceptron classifier that is trained, pruned and fine-tuned.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -214,12 +215,22 @@ def documented(*, own_parameters: str) -> Callable[[_Class], _Class]:
             return f"{match.group(0)}, default={text}"
 
         parameters = PARAMETERS.replace("{own_parameters}", own_parameters)
+        parameters = re.sub(_ENTRY, partial(_if_declared, declared=signature), parameters)
         parameters = re.sub(r"(?m)^(\w[\w, ]*) : .*$", with_default, parameters)
         text = (cls.__doc__ or "").replace("    {parameters}\n", _indented(parameters))
         cls.__doc__ = text.replace("    {attributes}\n", _indented(ATTRIBUTES))
         return cls
 
     return decorate
+
+
+# a parameter with its description
+_ENTRY = re.compile(r"^(\w[\w, ]*) : .*\n(?:    .*\n|\n)*", re.MULTILINE)
+
+
+def _if_declared(match: re.Match[str], declared: Mapping[str, Any]) -> str:
+    """The documentation of a parameter, if the class has it."""
+    return match.group(0) if match.group(1).split(", ")[0] in declared else ""
 
 
 def _indented(text: str) -> str:

@@ -113,7 +113,7 @@ def check_parameters(net: Any, values: Mapping[str, Any]) -> PruningSettings:
         vars(probe).update(vars(net) | values)
     check_components(probe)
     private.validate_parameters(probe)
-    settings = PruningSettings.of(probe)
+    settings = PruningSettings.of(probe, values)
     check_device(net.device)
     check_hidden_layer_sizes(probe.hidden_layer_sizes)
     return settings

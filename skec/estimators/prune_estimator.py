@@ -57,8 +57,8 @@ class PruningSettings:
     prune_output_layer: bool = True
 
     @classmethod
-    def of(cls, estimator: Any) -> PruningSettings:
-        """The settings of an estimator.
+    def of(cls, estimator: Any, values: Mapping[str, Any] | None = None) -> PruningSettings:
+        """The settings of an estimator, with some of them replaced by values.
 
         Raises
         ------
@@ -66,6 +66,7 @@ class PruningSettings:
             If a method, compensation, scope or schedule is unknown.
         """
         arguments = {name: getattr(estimator, name) for name in PRUNING_PARAMETERS}
+        arguments |= {name: v for name, v in (values or {}).items() if name in PRUNING_PARAMETERS}
         granularity = get_granularity(
             arguments["granularity"],
             arguments["method"],

@@ -27,10 +27,13 @@ _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
 _EARLY = 0.6  # fraction of the dense epochs
 
 
-@documented(
-    own_parameters="normalize_y : bool\n"
-    "    Whether to standardise the targets for training; predictions are in the units of y.",
+REGRESSOR_PARAMETERS = (
+    "normalize_y : bool\n"
+    "    Whether to standardise the targets for training; predictions are in the units of y."
 )
+
+
+@documented(own_parameters=REGRESSOR_PARAMETERS)
 class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     """Multi-layer perceptron regressor that is trained, pruned and fine-tuned.
 
