@@ -143,8 +143,18 @@ class Phase:
         self.optimizers: list[torch.optim.Optimizer] = []
         self.rates: list[LearningRate] = []
         self.begun = False
+        self.batches: Any = None
+        self.valid_batches: Any = None
         self.interruption: PhaseInterrupted | None = None
         self._take_optimizers()
+
+    def batch_sizes(self) -> dict[str, int]:
+        """The batch sizes, as parameters of the iterators; those that are known."""
+        sizes = {
+            "iterator_train__batch_size": getattr(self.batches, "batch_size", None),
+            "iterator_valid__batch_size": getattr(self.valid_batches, "batch_size", None),
+        }
+        return {name: size for name, size in sizes.items() if size is not None}
 
     def after(self, event: str) -> None:
         """Act after the callbacks of skorch's loop.
