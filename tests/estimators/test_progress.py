@@ -331,10 +331,7 @@ class Interrupted(MLP):
 # three batches an epoch
 @pytest.mark.parametrize(
     ("countdown", "expected"),
-    [
-        (8, [("dense", 2, 4)]),
-        (14, [("dense", 4, 4), ("prune", 1, 1), ("refit", 0, 2)]),
-    ],
+    [(8, [("dense", 2, 4)]), (14, [("dense", 4, 4), ("prune", 1, 1), ("refit", 0, 2)])],
 )
 def test_an_interrupt_leaves_the_same_estimator(
     case, countdown, expected, capsys, assert_same_weights
