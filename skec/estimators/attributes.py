@@ -83,6 +83,7 @@ class EstimatorAttributes:
     callbacks: Any
     predict_nonlinearity: Any
     verbose: int
+    progress: bool
     device: Any
     compile: bool
     use_caching: Any

@@ -129,6 +129,7 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
         callbacks: Any = None,
         predict_nonlinearity: Any = "auto",
         verbose: int = 0,
+        progress: bool = False,
         device: Any = "cpu",
         compile: bool = False,
         use_caching: Any = "auto",

@@ -145,10 +145,17 @@ dataset : "auto" or Dataset class
 train_split : "auto", None or callable
     ``"auto"`` follows ``early_stopping``. A callable of skorch, such as ``ValidSplit``, replaces
     it.
-callbacks, predict_nonlinearity, verbose, device, compile, use_caching, torch_load_kwargs
+callbacks, predict_nonlinearity
     As in skorch. A callback may define ``on_prune_begin`` and ``on_prune_end``. With a callback
     for single batches (``on_batch_end``, ``EpochScoring``) training uses skorch's loop, which is
     slower.
+verbose : int
+    Whether to print a table with a row for each epoch and for the pruning.
+progress : bool
+    Whether to show a progress bar for each phase on standard error, with the loss and the time
+    left. The training is the same.
+device, compile, use_caching, torch_load_kwargs
+    As in skorch.
 **component__params
     Parameters of components, such as ``optimizer__weight_decay=0.1``.
 """

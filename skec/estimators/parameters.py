@@ -82,6 +82,7 @@ CONSTRAINTS: dict[str, list] = {
     "iterator_valid": [StrOptions({"auto"}), callable],
     "dataset": [StrOptions({"auto"}), callable],
     "verbose": ["verbose"],
+    "progress": ["boolean"],
     "compile": ["boolean"],
     "use_caching": [StrOptions({"auto"}), "boolean"],
     "torch_load_kwargs": [Mapping, None],

@@ -24,7 +24,7 @@ from ..training import (
     needs_closure,
     seeded_global_generator,
 )
-from ..utils import Samples
+from ..utils import Samples, progress_bar
 from .components import is_of_library
 from .fit_data import FitData
 from .interruption import PhaseInterrupted, PhaseStopped, check_interrupt
@@ -143,8 +143,18 @@ class Phase:
         self.optimizers: list[torch.optim.Optimizer] = []
         self.rates: list[LearningRate] = []
         self.begun = False
+        self.batches: Any = None
+        self.valid_batches: Any = None
         self.interruption: PhaseInterrupted | None = None
         self._take_optimizers()
+
+    def batch_sizes(self) -> dict[str, int]:
+        """The batch sizes, as parameters of the iterators; those that are known."""
+        sizes = {
+            "iterator_train__batch_size": getattr(self.batches, "batch_size", None),
+            "iterator_valid__batch_size": getattr(self.valid_batches, "batch_size", None),
+        }
+        return {name: size for name, size in sizes.items() if size is not None}
 
     def after(self, event: str) -> None:
         """Act after the callbacks of skorch's loop.
@@ -219,8 +229,10 @@ class Phase:
                 self.net.notify("on_train_begin", **given)
             self._prepare()
             # dropout in a chain of layers has its own generator; others may draw from torch's
-            with self._seeded(needed=self.trainer is None or self.trainer.chain is None):
-                result = self._run_epochs()
+            needed = self.trainer is None or self.trainer.chain is None
+            bar = progress_bar(self.epochs, self.name, "epoch", shown=self.net.progress)
+            with self._seeded(needed), bar as advance:
+                result = self._run_epochs(advance)
                 self.net.notify("on_train_end", **given)
             if self.masked is not None:
                 self.masked.apply()
@@ -237,7 +249,7 @@ class Phase:
         seed = self.net._generator("torch").initial_seed()
         return seeded_global_generator(seed) if needed else nullcontext()
 
-    def _run_epochs(self) -> tuple[int, float | None]:
+    def _run_epochs(self, advance: Callable[..., None]) -> tuple[int, float | None]:
         net, trained = self.net, self.net._trained()
         best, last_good, epoch = self._best_weights(trained), _state(trained), 0
         progress = Progress(net.tol)
@@ -255,10 +267,13 @@ class Phase:
                     self._report_divergence(epoch, loss)
                     epoch -= 1
                     break
+                losses = {"train_loss": loss}
+                if self.valid_batches is not None:
+                    losses["valid_loss"] = loss = self._epoch_loss("valid")
+                advance(**losses)  # a callback may end the phase
                 net.notify("on_epoch_end", **self.datasets)
                 last_good = _state(trained)
                 if self.valid_batches is not None:
-                    loss = self._epoch_loss("valid")
                     best.update(loss, epoch)
                 progress.update(loss)
                 if progress.epochs_without >= (net.n_iter_no_change or math.inf):

@@ -123,6 +123,7 @@ def prune_dense(
         batch_size=net.calibration_batch_size,
         random_state=net._seed_,
         after_step=after_step,
+        progress=net.progress,
     )
     net.notify("on_prune_end", X=X, y=y, result=result)
 

@@ -142,6 +142,7 @@ def prune_estimator(
     random_state: Any,
     order: Sequence[str] | None = None,
     after_step: Callable[..., None] | None = None,
+    progress: bool = False,
 ) -> PruningResult:
     """Prune a network, and give the result to an estimator.
 
@@ -154,7 +155,7 @@ def prune_estimator(
     settings : PruningSettings
     samples : Samples or None
         Calibration samples in the units of the network.
-    batch_size, random_state, after_step
+    batch_size, random_state, after_step, progress
         As in :func:`skec.prune`.
     order : sequence of str, default=None
         Names of the layers in the order of their execution; None takes the registered order.
@@ -170,6 +171,7 @@ def prune_estimator(
         batch_size=batch_size,
         after_step=after_step,
         random_state=random_state,
+        progress=progress,
         **settings.arguments,
     )
     adapter.install(result, network, samples, settings.arguments["pruning_ratio"])

@@ -132,6 +132,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         callbacks: Any = None,
         predict_nonlinearity: Any = "auto",
         verbose: int = 0,
+        progress: bool = False,
         device: Any = "cpu",
         compile: bool = False,
         use_caching: Any = "auto",

@@ -13,6 +13,7 @@ from ..networks import hidden_layers, layer_of
 from ..pruning import PruningReport, PruningResult
 from ..training import LossFunction, TensorBatches, mean_loss
 from ..utils import Samples
+from .print_log import PhaseLog
 
 _REPORT_SAMPLES = 512  # calibration samples on which the report's losses are measured
 
@@ -36,14 +37,14 @@ def record_pruning(net: Any, result: PruningResult, samples: Samples | None, rat
     history.record("phase", "prune")
     history.record("pruning_ratio", float(ratio))
     history.record("sparsity", result.sparsity)
-    if net.verbose:
-        n_weights = sum(mask.numel() for mask in result.masks.values())
-        print(f"pruned {result.sparsity:.2%} of {n_weights}")
     if samples is None or samples.y is None:
         net.pruning_report_ = result.report
-        return
-    net.pruning_report_ = with_losses(result, net.dense_module_, samples, net._loss_function())
-    history.record("train_loss", net.pruning_report_.loss_after)
+    else:
+        net.pruning_report_ = with_losses(result, net.dense_module_, samples, net._loss_function())
+        history.record("train_loss", net.pruning_report_.loss_after)
+    for _, callback in net.callbacks_:
+        if isinstance(callback, PhaseLog):
+            callback.print_last_row(net)
 
 
 def with_losses(

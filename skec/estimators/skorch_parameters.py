@@ -82,6 +82,15 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
         declared, takes_components = type(self)._declared()
         return declared + (sorted(self._params_to_validate) if takes_components else [])
 
+    def get_params(self, deep: bool = True, **kwargs: Any) -> dict[str, Any]:
+        """Get the parameters, as the method of skorch.
+
+        While a phase runs, its batch sizes are among the parameters of the iterators. Callbacks
+        such as skorch's ``ProgressBar`` read them.
+        """
+        params = super().get_params(deep, **kwargs)
+        return params | self._phase.batch_sizes() if deep and self._phase is not None else params
+
     def _callback_names(self) -> list[str]:
         return [name for name, _ in self._uniquely_named_callbacks()]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.callbacks import EpochTimer, PassthroughScoring
 from skorch.exceptions import SkorchTrainingImpossibleError
 from skorch.history import History
 from skorch.utils import check_is_fitted, is_dataset, to_device, to_tensor
@@ -25,6 +25,7 @@ from .components import is_of_library
 from .interruption import stopped_by_callback
 from .make_module import make_module
 from .prediction import outputs_in_blocks
+from .print_log import PhaseLog
 from .rollback import unchanged_on_error
 from .skorch_parameters import SkorchParameters
 from .state_files import ModuleWithTargets
@@ -47,7 +48,7 @@ class SkorchEstimator(SkorchParameters):
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
             ("valid_loss", PassthroughScoring(name="valid_loss")),
-            ("print_log", PrintLog()),
+            ("print_log", PhaseLog()),
         ]
 
     def _trained(self) -> nn.ModuleList:

@@ -41,6 +41,7 @@ def prune(
     batch_size: int = 512,
     after_step: AfterStep | None = None,
     random_state: Any = None,
+    progress: bool = False,
 ) -> PruningResult:
     """Remove weights or units of a trained network and compensate for them.
 
@@ -126,6 +127,8 @@ def prune(
         pre-activations always fit those of the network before pruning.
     random_state : int, RandomState or None, default=None
         Used by ``method="random"`` and for the probes.
+    progress : bool, default=False
+        Whether to show a progress bar of the steps on standard error.
 
     Returns
     -------
@@ -192,4 +195,4 @@ def prune(
             random_state=random_state,
         )
         with threads_for(request.calibration.dense):
-            return make_result(request, run_steps(request, after_step), module)
+            return make_result(request, run_steps(request, after_step, progress), module)

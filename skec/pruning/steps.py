@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..compensation import Effort
 from ..networks import layer_of
-from ..utils import all_finite, equal_up_to_rounding
+from ..utils import all_finite, equal_up_to_rounding, progress_bar
 from .granularity import Scoring, State
 from .request import Request
 
@@ -67,13 +67,14 @@ class Run:
     stats: PruningStats
 
 
-def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
+def run_steps(request: Request, after_step: AfterStep | None = None, progress: bool = False) -> Run:
     """Run all pruning steps.
 
     Parameters
     ----------
     request : Request
     after_step : callable, default=None
+    progress : bool, default=False
         As in :func:`skec.prune`.
     """
     kind, calibration = request.granularity, request.calibration
@@ -82,26 +83,28 @@ def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
     errors = dict.fromkeys(request.names, 0.0)
     efforts: list[Effort] = []
     seconds: dict[str, float] = {}
-    for step in range(1, request.n_steps + 1):
-        with _timed(seconds, "score"):
-            scoring = kind.score(state, calibration, request.generator)
-            _check_scores(scoring.scores, state.kept)
-            if kind.criterion.sums:
-                scoring = replace(scoring, scores=_settled(scoring.scores, state))
-        first = scoring if first is None else first
-        with _timed(seconds, "allocate"):
-            kept = _allocate(request, scoring, state, step)
-        for name, score in scoring.scores.items():
-            errors[name] += float(score[state.kept[name] & ~kept[name]].sum())
-        with _timed(seconds, "remove"):
-            donated = step > 1 and after_step is None  # the first network is the dense one
-            state = kind.remove(state, scoring, kept, calibration, donated=donated)
-        if state.effort is not None:
-            efforts.append(state.effort)
-        if after_step is not None and step < request.n_steps:
-            with _timed(seconds, "after_step"):
-                after_step(state.module, kind.masks(state))
-                state.module.eval()
+    with progress_bar(request.n_steps, "prune", "step", shown=progress) as advance:
+        for step in range(1, request.n_steps + 1):
+            with _timed(seconds, "score"):
+                scoring = kind.score(state, calibration, request.generator)
+                _check_scores(scoring.scores, state.kept)
+                if kind.criterion.sums:
+                    scoring = replace(scoring, scores=_settled(scoring.scores, state))
+            first = scoring if first is None else first
+            with _timed(seconds, "allocate"):
+                kept = _allocate(request, scoring, state, step)
+            for name, score in scoring.scores.items():
+                errors[name] += float(score[state.kept[name] & ~kept[name]].sum())
+            with _timed(seconds, "remove"):
+                donated = step > 1 and after_step is None  # the first network is the dense one
+                state = kind.remove(state, scoring, kept, calibration, donated=donated)
+            if state.effort is not None:
+                efforts.append(state.effort)
+            if after_step is not None and step < request.n_steps:
+                with _timed(seconds, "after_step"):
+                    after_step(state.module, kind.masks(state))
+                    state.module.eval()
+            advance()
     assert first is not None  # there is one step at least
     stats = PruningStats(
         request.n_steps,

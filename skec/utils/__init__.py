@@ -4,6 +4,7 @@ from . import least_squares, private
 from .lamp import lamp_scores
 from .lazy_rows import LazyRows, in_dtype, small_when_dense
 from .modes import plain_tensors
+from .progress import print_line, progress_bar
 from .quantiles import weighted_quantiles
 from .registry import FOR_UNITS, FOR_WEIGHTS, Registered, Registry
 from .rounding import (
@@ -43,7 +44,9 @@ __all__ = [
     "least_squares",
     "plain_tensors",
     "precision",
+    "print_line",
     "private",
+    "progress_bar",
     "rounding_of_sums",
     "small_when_dense",
     "weighted_quantiles",

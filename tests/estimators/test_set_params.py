@@ -65,6 +65,7 @@ OTHER = {
     "callbacks": [("rate", LRScheduler(policy="StepLR", step_size=1))],
     "predict_nonlinearity": None,
     "verbose": 0,
+    "progress": True,
     "device": "cpu",
     "compile": False,
     "use_caching": False,
