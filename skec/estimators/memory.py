@@ -32,6 +32,7 @@ LATER_PARAMETERS = frozenset(
         "refit_strategy",
         "memory",
         "verbose",
+        "progress",
         "warm_start",
         "random_state",  # the seed that is drawn from it counts
     }
