@@ -20,8 +20,10 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 
 from ..utils import private
+from .adapters import PrunedMLPAdapter
 from .base import PrunedMLP
 from .parameters import Number
+from .prune_estimator import PruningSettings, check_given, prune_estimator
 from .rollback import unchanged_on_error
 
 _Class = TypeVar("_Class", bound=type)
@@ -263,7 +265,7 @@ class _Search:
         return sorted(kept)
 
     def _survivors(self, alive: list[int], scores: Mapping[int, Any], by_ratio: bool) -> list[int]:
-        """The better half, at least two; with ``by_ratio`` the best method of each ratio."""
+        """The better third, at least two; with ``by_ratio`` the best method of each ratio."""
         if by_ratio:
             best: dict[float, int] = {}
             for i in alive:
@@ -272,7 +274,7 @@ class _Search:
                     best[ratio] = i
             return sorted(best.values())
         ranked = sorted(alive, key=lambda i: -scores[i])
-        return sorted(ranked[: max(2, (len(ranked) + 1) // 2)])
+        return sorted(ranked[: max(2, -(-len(ranked) // 3))])
 
     def _part(self, rows: Any) -> tuple[Any, ...]:
         return tuple(None if part is None else private.take_rows(part, rows) for part in self.data)
@@ -288,7 +290,7 @@ class _Search:
         pruned = deepcopy(net)
         for method, ratio in self.candidates:
             start = time.perf_counter()
-            pruned.prune(pruning_ratio=ratio, method=method)
+            _prune_quickly(pruned, method, ratio)
             spent.append(time.perf_counter() - start)
             scores.append(self._score(pruned, test))
         return _Fold(net, train, test, seconds, np.array(scores), np.array(spent))
@@ -309,6 +311,26 @@ class _Search:
         if weight is None or not _takes_weights(self.scorer):
             return float(self.scorer(net, X, y))
         return float(self.scorer(net, X, y, sample_weight=weight))
+
+
+class _NetworkAlone(PrunedMLPAdapter):
+    """An adapter that takes the network of a result, without optimiser, history and report."""
+
+    def install(self, result: Any, *args: Any) -> None:
+        vars(self.estimator)["module_"] = result.module
+
+
+def _prune_quickly(net: Any, method: Any, ratio: float) -> None:
+    """Prune a dense estimator as its method ``prune`` does, to predict and nothing else."""
+    settings = PruningSettings.of(net, check_given({"pruning_ratio": ratio, "method": method}, net))
+    prune_estimator(
+        _NetworkAlone(net),
+        net.dense_module_,
+        settings,
+        net._calibration_,
+        batch_size=net.calibration_batch_size,
+        random_state=net._seed_,
+    )
 
 
 def _takes_weights(scorer: Callable[..., float]) -> bool:

@@ -46,7 +46,7 @@ class PrunedMLPRegressorCV(RatioSearch, PrunedMLPRegressor):
     All candidates are pruned and scored in all folds first, which is cheap. Then they are
     fine-tuned fold by fold, and each fold leaves fewer of them: at each pruning ratio the better
     half of the methods, by the scores before the refit, enters the first fold. After each fold the
-    better half goes on, by the mean score so far, and at least two. With ``one_standard_error``,
+    better third goes on, by the mean score so far, and at least two. With ``one_standard_error``,
     the best method of each ratio goes on instead. ``refit_all=True`` leaves none out.
 
     Examples

@@ -98,7 +98,7 @@ def kept_by_the_rule(full, by_ratio):
                 max((i for i in alive if ratios[i] == r), key=lambda i: means[i]) for r in RATIOS
             ]
         else:
-            alive = sorted(alive, key=lambda i: -means[i])[: max(2, (len(alive) + 1) // 2)]
+            alive = sorted(alive, key=lambda i: -means[i])[: max(2, -(-len(alive) // 3))]
     return rounds
 
 
