@@ -56,7 +56,7 @@ def train_or_recall(net: Any, data: FitData, train: Callable[[], None]) -> None:
         return
     dataset = data.dataset
     if isinstance(dataset, Samples):
-        X = dataset.X.values if isinstance(dataset.X, LazyRows) else dataset.X
+        X = (dataset.X.values, dataset.X.rows) if isinstance(dataset.X, LazyRows) else dataset.X
         dataset = X, dataset.y, dataset.sample_weight
     parts = (
         type(net),

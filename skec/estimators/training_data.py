@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ..training import TensorBatches
-from ..utils import LazyRows, Samples, in_dtype, private, small_when_dense
+from ..utils import LazyRows, Samples, in_dtype, is_mapped, private, small_when_dense
 from .feature_modules import describe_features, give_scaling, some_rows
 from .fit_data import FitData
 from .rows import drop_zero_weights, merge_equal_rows, split_indices
@@ -131,15 +131,19 @@ class TrainingData:
         y = net._check_targets(y, reset=reset, classes=classes)
         sample_weight = net._with_class_weight(y, sample_weight)
         weight = float(len(y) if sample_weight is None else np.sum(sample_weight))
-        own_split = self.has_own_split  # it may count rows
-        X, y, sample_weight = drop_zero_weights(X, y, sample_weight, keep_rows=own_split)
+        whole = self.has_own_split or is_mapped(X)  # a split may count rows
+        X, y, sample_weight = drop_zero_weights(X, y, sample_weight, keep_rows=whole)
         if reset or not net.history_:
             describe_features(net, X, sample_weight, part=part)
         if not reset:  # a network that was made without data has no scale yet
             give_scaling(net, net.network_)
-        X = in_dtype(X, _name(net._input_dtype(new=reset)))
-        if net.dataset == "auto":
-            X, y, sample_weight = self._as_tensor(X, y, sample_weight, keep_rows=own_split)
+        dtype = net._input_dtype(new=reset)
+        if net.dataset == "auto" and is_mapped(X):
+            X = LazyRows(X, dtype, net._place)
+        else:
+            X = in_dtype(X, _name(dtype))
+        if net.dataset == "auto" and not isinstance(X, LazyRows):
+            X, y, sample_weight = self._as_tensor(X, y, sample_weight, keep_rows=whole)
         if sample_weight is not None:
             sample_weight = sample_weight / sample_weight.mean()
         if part and not reset and hasattr(net, "target_scale_"):

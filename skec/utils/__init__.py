@@ -2,7 +2,7 @@
 
 from . import least_squares, private
 from .lamp import lamp_scores
-from .lazy_rows import LazyRows, in_dtype, small_when_dense
+from .lazy_rows import LazyRows, in_dtype, is_mapped, small_when_dense
 from .modes import plain_tensors
 from .progress import print_line, progress_bar
 from .quantiles import weighted_quantiles
@@ -40,6 +40,7 @@ __all__ = [
     "exact_where_constant",
     "given",
     "in_dtype",
+    "is_mapped",
     "lamp_scores",
     "least_squares",
     "plain_tensors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -18,7 +19,7 @@ class LazyRows:
     """Rows of an array or a CSR matrix that become dense tensors when they are read.
 
     A large matrix need not be converted as a whole, so the memory is that of the rows in use. The
-    matrix itself is not changed.
+    matrix itself is not changed. An array in a file (``numpy.memmap``) stays there.
 
     Parameters
     ----------
@@ -29,6 +30,8 @@ class LazyRows:
     device : str or torch.device, default="cpu"
     function : callable, default=None
         Applied to the tensors.
+    rows : int array, default=None
+        The rows of ``values`` that count, in this order; None stands for all.
 
     Examples
     --------
@@ -49,22 +52,25 @@ class LazyRows:
         dtype: torch.dtype = torch.float32,
         device: Any = "cpu",
         function: Callable[[Tensor], Tensor] | None = None,
+        rows: np.ndarray | None = None,
     ):
         self.values, self.dtype, self.device, self.function = values, dtype, device, function
+        self.rows = rows
 
     @property
     def shape(self) -> torch.Size:
         """The number of rows and columns."""
-        return torch.Size(self.values.shape)
+        return torch.Size([len(self), *self.values.shape[1:]])
 
     def __len__(self) -> int:
-        return self.values.shape[0]
+        return self.values.shape[0] if self.rows is None else len(self.rows)
 
     def __getitem__(self, rows: Any) -> Tensor:
         """Some rows as a new dense tensor; one row if ``rows`` is an integer."""
         if isinstance(rows, Integral):
             return self[[rows]][0]
-        part, dtype = self.values[_as_index(rows)], str(self.dtype).removeprefix("torch.")
+        index, dtype = _as_index(rows), str(self.dtype).removeprefix("torch.")
+        part = self.values[index if self.rows is None else self.rows[index]]
         part = (
             in_dtype(part, dtype, copy=None).toarray() if issparse(part) else in_dtype(part, dtype)
         )
@@ -73,15 +79,31 @@ class LazyRows:
 
     def take(self, rows: Any) -> LazyRows:
         """Some rows, not yet as a tensor."""
-        return type(self)(self.values[_as_index(rows)], self.dtype, self.device, self.function)
+        values, index = self.values, _as_index(rows)
+        if is_mapped(values):
+            every = np.arange(len(self), dtype=np.int32) if self.rows is None else self.rows
+            return type(self)(values, self.dtype, self.device, self.function, every[index])
+        return type(self)(values[index], self.dtype, self.device, self.function)
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> LazyRows:
         """The same rows with a function that is applied to the tensors."""
-        return type(self)(self.values, self.dtype, self.device, function)
+        return type(self)(self.values, self.dtype, self.device, function, self.rows)
 
     def in_memory(self) -> Tensor | LazyRows:
         """One tensor; the rows as they are if that tensor is much larger than a sparse matrix."""
         return self[:] if not issparse(self.values) or small_when_dense(self.values) else self
+
+
+def is_mapped(values: Any) -> bool:
+    """Whether an array is a large one in a file, of which only the rows in use are read."""
+    if not isinstance(values, np.ndarray) or values.nbytes <= _SMALL:
+        return False
+    base: Any = values
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return True
+        base = base.base
+    return isinstance(base, mmap.mmap)
 
 
 def small_when_dense(matrix: Any) -> bool:
