@@ -67,7 +67,15 @@ class Run:
     stats: PruningStats
 
 
-def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
+def score_dense(request: Request) -> Scoring:
+    """The scores of the dense network, which are those of the first step."""
+    state = request.granularity.begin(request.calibration.dense, request.names)
+    return _score(request, state)
+
+
+def run_steps(
+    request: Request, after_step: AfterStep | None = None, first: Scoring | None = None
+) -> Run:
     """Run all pruning steps.
 
     Parameters
@@ -75,19 +83,17 @@ def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
     request : Request
     after_step : callable, default=None
         As in :func:`skec.prune`.
+    first : Scoring, default=None
+        The result of ``score_dense``, if it is known.
     """
     kind, calibration = request.granularity, request.calibration
     state = kind.begin(calibration.dense, request.names)
-    first: Scoring | None = None
     errors = dict.fromkeys(request.names, 0.0)
     efforts: list[Effort] = []
     seconds: dict[str, float] = {}
     for step in range(1, request.n_steps + 1):
         with _timed(seconds, "score"):
-            scoring = kind.score(state, calibration, request.generator)
-            _check_scores(scoring.scores, state.kept)
-            if kind.criterion.sums:
-                scoring = replace(scoring, scores=_settled(scoring.scores, state))
+            scoring = first if step == 1 and first is not None else _score(request, state)
         first = scoring if first is None else first
         with _timed(seconds, "allocate"):
             kept = _allocate(request, scoring, state, step)
@@ -110,6 +116,15 @@ def run_steps(request: Request, after_step: AfterStep | None = None) -> Run:
         seconds,
     )
     return Run(state, first, errors, stats)
+
+
+def _score(request: Request, state: State) -> Scoring:
+    kind = request.granularity
+    scoring = kind.score(state, request.calibration, request.generator)
+    _check_scores(scoring.scores, state.kept)
+    if kind.criterion.sums:
+        scoring = replace(scoring, scores=_settled(scoring.scores, state))
+    return scoring
 
 
 def _settled(scores: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
