@@ -177,5 +177,7 @@ def test_a_file_has_one_subject_and_a_function_fits_on_a_screen(file):
         if isinstance(node, ast.FunctionDef):
             documented = ast.get_docstring(node) is not None
             first = node.body[1] if documented and len(node.body) > 1 else node.body[0]
-            code = node.end_lineno - first.lineno + 1 + (node.body[0].lineno - node.lineno)
+            code = node.end_lineno - first.lineno + 1
+            if node.name != "__init__":  # an estimator's constructor lists its parameters
+                code += node.body[0].lineno - node.lineno
             assert code <= 60, f"{node.name} has {code} lines"

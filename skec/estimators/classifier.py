@@ -13,7 +13,7 @@ from skorch import NeuralNetClassifier
 from skorch.utils import to_numpy
 from torch import Tensor, nn
 
-from ..networks import MLP, loss_of_outputs, weighted_loss
+from ..networks import MLP, loss_of_outputs
 from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .base import PrunedMLP
@@ -83,7 +83,8 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
         feature_weights: Literal["auto", "learned"] | None = "auto",
         dropout: float = 0.2,
         batch_norm: bool = False,
-        pruning_ratio: float = 0.8,
+        pruning_ratio: float | Literal["auto"] = 0.8,
+        max_loss_increase: float = 0.01,
         granularity: Literal["weight", "neuron"] = "weight",
         method: MethodLike = "ec",
         compensation: CompensationLike = "auto",
@@ -334,9 +335,8 @@ class PrunedMLPClassifier(PrunedMLP, NeuralNetClassifier):
     def _network_targets(self, y: Any) -> Tensor:
         return y.to(getattr(torch, self._precision)) if self._multilabel_ else y.long()
 
-    def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
-        criterion = loss_of_outputs(self.criterion_, classifier=True)
-        return weighted_loss(criterion, outputs, targets, weights)
+    def _loss_arguments(self, outputs: Any, targets: Tensor) -> tuple[nn.Module, Any, Tensor]:
+        return loss_of_outputs(self.criterion_, classifier=True), outputs, targets
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.

@@ -31,6 +31,8 @@ from .state_files import ModuleWithTargets
 from .training_data import TrainingData
 from .versions import of_this_version, with_version
 
+# What later calls of prune need; compact and trim_for_prediction drop it.
+FROM_DENSE_FIT = ("dense_module_", "initial_module_", "_calibration_", "_held_out_")
 _PRECISIONS = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -131,7 +133,7 @@ class SkorchEstimator(SkorchParameters):
         ``prune`` raise an error.
         """
         self._check_fitted("trim_for_prediction")
-        self._forget("optimizer_", "dense_module_", "initial_module_", "_calibration_", "history_")
+        self._forget("optimizer_", *FROM_DENSE_FIT, "history_")
         self.callbacks_, self._trimmed_for_prediction = [], True
 
     def check_training_readiness(self) -> None:
@@ -332,7 +334,11 @@ class SkorchEstimator(SkorchParameters):
 
     def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Loss of a batch; targets are in the network's units."""
-        return weighted_loss(self.criterion_, outputs, targets, weights)
+        return weighted_loss(*self._loss_arguments(outputs, targets), weights)
+
+    def _loss_arguments(self, outputs: Any, targets: Tensor) -> tuple[nn.Module, Any, Tensor]:
+        """The loss, with outputs and targets in the form that it takes."""
+        return self.criterion_, outputs, targets
 
     def _loss_function(self) -> LossFunction:
         """The loss with its gradient, for the fast path."""

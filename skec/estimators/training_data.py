@@ -236,6 +236,11 @@ class TrainingData:
             drawn.X = drawn.X.in_memory()
         return drawn
 
+    def held_out(self, dataset: Any) -> Samples:
+        """All samples of a validation dataset, in the network's units."""
+        samples = dataset if isinstance(dataset, Samples) else _gather(dataset, None)
+        return self.in_network_units(samples)
+
     @staticmethod
     def first_rows(dataset: Any) -> Samples:
         """A few samples of a dataset, for checks."""

@@ -98,8 +98,7 @@ def pruning_path(
         predicted_errors : float array
             Predicted mean squared change of the outputs; nan if the method predicts none.
         losses : float array
-            Mean loss per sample on X and y. With ``sample_weight`` it is the mean of the weighted
-            losses. nan without X or y.
+            Mean loss per sample on X and y, weighted with ``sample_weight``. nan without X or y.
         dense_loss : float
             The same for the network before pruning.
 
@@ -262,7 +261,7 @@ def check_scope(scope: Scope | UnitScope, needed_by: str) -> None:
 def _mean_loss(
     loss: nn.Module | None, samples: Samples | None, batch_size: int, module: nn.Module
 ) -> float:
-    """Mean loss per sample; nan without targets."""
+    """Weighted mean of the losses of the samples; nan without targets."""
     if samples is None or samples.y is None:
         return np.nan
     module.eval()
@@ -285,7 +284,8 @@ def _mean_loss(
                 f"targets that fit, another loss, or no y."
             ) from error
         total += float(value.sum() if _is_sum(kind) else value.mean() * len(y))
-    return total / len(samples)
+    weight = samples.sample_weight
+    return total / (len(samples) if weight is None else float(weight.sum()))
 
 
 def _is_sum(loss: nn.Module) -> bool:
