@@ -150,7 +150,7 @@ class NetworkExchange(SkorchEstimator):
         if samples is None and settings.granularity.statistics:
             raise ValueError(
                 "This estimator has no calibration samples: fit and partial_fit keep them, "
-                "compact drops them. Pass data, as in prune(X) or prune(X, y)."
+                "compact drops them. Call prune(X) or prune(X, y), or pass X and y to pruning_path."
             )
         return samples
 

@@ -528,7 +528,7 @@ def test_sample_weights_weight_the_losses_of_a_path(case):
 
 def test_a_path_without_calibration_samples_needs_data(case):
     estimator = case.fit().compact()
-    with pytest.raises(ValueError, match=r"no calibration samples.*prune\(X\)"):
+    with pytest.raises(ValueError, match=r"no calibration samples.*pass X and y to pruning_path"):
         estimator.pruning_path()
     assert len(estimator.pruning_path(case.X, case.y).losses) == 12
     path = estimator.pruning_path(method="magnitude", compensation="none")
