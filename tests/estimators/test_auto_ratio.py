@@ -317,6 +317,15 @@ def test_pruning_again_searches_again(case, fit, assert_same_weights):
     assert_same_weights(estimator.module_, other.module_)
 
 
+@pytest.mark.filterwarnings("ignore::skec.PruningWarning")
+@pytest.mark.parametrize("training", [False, True])
+def test_the_network_gets_the_modes_of_the_dense_network(case, fit, training):
+    estimator = fit()
+    estimator.dense_module_.train(training)
+    estimator.prune(case.X)  # without targets: the report measures no losses
+    assert all(part.training is training for part in estimator.module_.modules())
+
+
 @pytest.mark.parametrize("forget", ["number", "partial_fit", "compact"])
 def test_without_held_out_rows_there_is_no_automatic_ratio(case, fit, forget):
     estimator = fit(pruning_ratio=0.5) if forget == "number" else fit()
@@ -483,7 +492,7 @@ def state_of(value):
 
 
 @pytest.mark.filterwarnings("ignore::skec.PruningWarning")
-@pytest.mark.parametrize("kind", ["fitted", "auto", "stream", "made"])
+@pytest.mark.parametrize("kind", ["fitted", "auto", "stream", "made", "initialized"])
 @pytest.mark.parametrize("with_data", [False, True])
 def test_a_path_changes_nothing(case, fit, kind, with_data):
     random_state = np.random.RandomState(0)
@@ -496,9 +505,14 @@ def test_a_path_changes_nothing(case, fit, kind, with_data):
         n_outputs = 1 if case.kind is PrunedMLPRegressor else 3
         network = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, n_outputs))
         estimator = case.kind.from_network(network, random_state=random_state)
+    elif kind == "initialized":
+        sizes = {"n_features": 5, "n_outputs": 1 if case.kind is PrunedMLPRegressor else 3}
+        module = {f"module__{name}": size for name, size in sizes.items()}
+        estimator = case.make(random_state=random_state, feature_scaling="auto", **module)
+        estimator.initialize()
     else:
         estimator = case.fit(random_state=random_state)
-    data = (case.X, case.y) if with_data or kind == "made" else ()
+    data = (case.X, case.y) if with_data or kind in ("made", "initialized") else ()
     before = state_of(vars(estimator))
     names, objects = list(vars(estimator)), [id(each) for each in vars(estimator).values()]
     numpys, torchs = str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002
@@ -509,6 +523,26 @@ def test_a_path_changes_nothing(case, fit, kind, with_data):
     assert state_of(vars(estimator)) == before
     assert str(np.random.get_state()) == numpys  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torchs)
+
+
+class Counted(nn.MSELoss):
+    """A loss that changes when it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, outputs, y):
+        self.calls += 1
+        return super().forward(outputs, y)
+
+
+def test_a_path_does_not_call_the_loss_of_the_estimator(regression):
+    estimator = regression.fit(criterion=Counted, method="taylor")
+    calls = float(estimator.criterion_.calls)
+    assert calls > 0
+    assert np.isfinite(estimator.pruning_path(regression.X, regression.y).losses).all()
+    assert float(estimator.criterion_.calls) == calls
 
 
 def test_a_path_needs_no_targets(case):
