@@ -9,7 +9,7 @@ from .estimators import (
 )
 from .interop import from_sklearn, from_torch_prune, to_sklearn, to_torch_prune
 from .networks import compact
-from .pruning import PruningResult, PruningWarning, prune
+from .pruning import PruningResult, PruningWarning, prune, pruning_path
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ __all__ = [
     "from_sklearn",
     "from_torch_prune",
     "prune",
+    "pruning_path",
     "to_sklearn",
     "to_torch_prune",
 ]

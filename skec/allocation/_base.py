@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -27,6 +27,8 @@ def at_once(ratio: float) -> float:
 
 class AnyScope(Registered):
     """What the scopes of weights and those of units have in common."""
+
+    replaces_ratio: ClassVar[bool] = False
 
     def check(self, names: Sequence[str]) -> None:
         """Raise a ``ValueError`` if the scope cannot be used for the layers to prune."""
@@ -70,6 +72,8 @@ class Scope(AnyScope, registry=SCOPES):
     Attributes
     ----------
     name : str
+    replaces_ratio : bool
+        Whether the scope ignores the pruning ratio, because it has ratios of its own.
     """
 
 
@@ -81,6 +85,8 @@ class UnitScope(AnyScope, registry=UNIT_SCOPES):
     Attributes
     ----------
     name : str
+    replaces_ratio : bool
+        Whether the scope ignores the pruning ratio, because it has ratios of its own.
     """
 
 

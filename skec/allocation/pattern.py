@@ -31,6 +31,8 @@ class PatternScope(Scope):
     {'a': tensor([[ True,  True, False, False]])}
     """
 
+    replaces_ratio = True
+
     def __init__(self, n: int, m: int):
         if not 0 < n < m:
             raise ValueError(

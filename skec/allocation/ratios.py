@@ -21,6 +21,8 @@ class LayerRatios(Scope):
         In [0, 1). A mapping passed as ``scope`` is converted to this class.
     """
 
+    replaces_ratio = True
+
     def __init__(self, ratios: Mapping[str, float]):
         check_ratios(ratios)
         self.ratios = dict(ratios)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from sklearn.utils import Bunch
 from skorch.history import History
 from torch import Tensor, nn
 
@@ -41,7 +42,8 @@ class EstimatorAttributes:
     feature_weights: Literal["auto", "learned"] | None
     dropout: float
     batch_norm: bool
-    pruning_ratio: float
+    pruning_ratio: float | Literal["auto"]
+    max_loss_increase: float
     granularity: Literal["weight", "neuron"]
     method: MethodLike
     compensation: CompensationLike
@@ -103,6 +105,8 @@ class EstimatorAttributes:
     initial_module_: nn.Module
     masks_: dict[str, Tensor]
     sparsity_: float
+    pruning_ratio_: float
+    pruning_curve_: Bunch  # with an automatic ratio
     predicted_error_: float | None
     n_steps_: int
     pruning_report_: PruningReport
@@ -111,6 +115,7 @@ class EstimatorAttributes:
     target_scale_: TargetScale
     dense_epochs_: int
     _calibration_: Samples | None
+    _held_out_: Samples  # by the dense training, kept for an automatic ratio
     _valid_loss: float | None  # of the dense network
     _seed_: int
 

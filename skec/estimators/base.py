@@ -16,19 +16,19 @@ from ..utils import NOT_GIVEN, NotGiven, given
 from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .convergence import warn_without_progress
-from .exchange import NetworkExchange
 from .features import read_columns
 from .fit_data import FitData
 from .interruption import ended_by_interrupt
 from .parameters import CONSTRAINTS, check_parameters
+from .path import PruningPath
 from .prune_estimator import PruningSettings, check_given
 from .rollback import unchanged_on_error
+from .skorch_state import FROM_DENSE_FIT
 
-_FROM_DENSE_FIT = ("dense_module_", "initial_module_", "_calibration_")  # dropped by compact
 _Self = TypeVar("_Self", bound="PrunedMLP")
 
 
-class PrunedMLP(NetworkExchange):
+class PrunedMLP(PruningPath):
     """Base class of the estimators: training, pruning and fine-tuning of a network."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = CONSTRAINTS
@@ -65,7 +65,7 @@ class PrunedMLP(NetworkExchange):
                 self.initialize()
                 self._forget("dense_module_", "_calibration_")
             data = FitData.of(self, self.get_dataset(*data), X, y, fit_params)
-            self._forget("masks_")
+            self._forget("masks_", "pruning_ratio_", "pruning_curve_", "_held_out_")
             with ended_by_interrupt(self):
                 phases.train_and_prune(self, settings, data)
                 if self.refit_strategy != "none" and getattr(self, "sparsity_", 0.0) > 0:
@@ -80,7 +80,8 @@ class PrunedMLP(NetworkExchange):
         y: Any = None,
         *,
         sample_weight: Any = None,
-        pruning_ratio: float | NotGiven = NOT_GIVEN,
+        pruning_ratio: float | Literal["auto"] | NotGiven = NOT_GIVEN,
+        max_loss_increase: float | NotGiven = NOT_GIVEN,
         granularity: Literal["weight", "neuron"] | NotGiven = NOT_GIVEN,
         method: MethodLike | NotGiven = NOT_GIVEN,
         compensation: CompensationLike | NotGiven = NOT_GIVEN,
@@ -104,8 +105,11 @@ class PrunedMLP(NetworkExchange):
         ----------
         X, y, sample_weight : array-like, default=None
             Calibration data. None takes the samples kept from ``fit``.
-        pruning_ratio, granularity, method, compensation, scope, n_steps, schedule : optional
-            Values for this call only. By default, those of the estimator's parameters.
+        pruning_ratio : float or "auto", optional
+            A value for this call only. By default, that of the estimator's parameter. ``"auto"``
+            needs the held-out rows that ``fit`` keeps with ``pruning_ratio="auto"``.
+        max_loss_increase, granularity, method, compensation, scope, n_steps, schedule : optional
+            The same.
         output_metric, n_probes, layers : optional
             The same.
         method_params, compensation_params : dict or None, optional
@@ -123,6 +127,7 @@ class PrunedMLP(NetworkExchange):
             raise TypeError(f"prune got X={X!r}. Pass a ratio by name: prune(pruning_ratio=0.5).")
         arguments = given(
             pruning_ratio=pruning_ratio,
+            max_loss_increase=max_loss_increase,
             granularity=granularity,
             method=method,
             compensation=compensation,
@@ -141,19 +146,7 @@ class PrunedMLP(NetworkExchange):
         with unchanged_on_error(self), small_network_mode():
             if not hasattr(self, "dense_module_"):
                 self.dense_module_ = deepcopy(self.network_)
-            if X is not None:
-                self._calibration_ = self.calibration_data(
-                    X,
-                    y,
-                    sample_weight,
-                    n_samples=self.calibration_samples,
-                    random_state=self._seed_,
-                )
-            elif getattr(self, "_calibration_", None) is None and settings.granularity.statistics:
-                raise ValueError(
-                    "This estimator has no calibration samples: fit and partial_fit keep them, "
-                    "compact drops them. Call prune(X) or prune(X, y)."
-                )
+            self._calibration_ = self._calibration_of_call(settings, X, y, sample_weight)
             phases.prune_dense(self, settings, X, y)
         return self
 
@@ -243,6 +236,7 @@ class PrunedMLP(NetworkExchange):
                     begin = partial(phases.check_outputs, self, few, data)
                 phases.train_more(self, data, epochs, begin)
             self._keep_calibration_samples(data.dataset)
+            self._forget("_held_out_")  # later parts may have these rows
             self._count_parameters()
         return self
 
@@ -272,7 +266,7 @@ class PrunedMLP(NetworkExchange):
             self._set_network(module)
             if masks:
                 self.masks_ = masks
-            self._forget(*_FROM_DENSE_FIT)
+            self._forget(*FROM_DENSE_FIT)
             self._count_parameters()
         return self
 

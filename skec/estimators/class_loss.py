@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks import loss_of_outputs, weighted_loss
+from ..networks import loss_of_outputs
 from .base import PrunedMLP
 
 _LOSSES_OF_ONE_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
@@ -59,6 +59,5 @@ class ClassLoss(PrunedMLP):
     def _network_targets(self, y: Any) -> Tensor:
         return y.to(getattr(torch, self._precision)) if self._multilabel_ else y.long()
 
-    def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
-        criterion = loss_of_outputs(self.criterion_, classifier=True)
-        return weighted_loss(criterion, outputs, targets, weights)
+    def _loss_arguments(self, outputs: Any, targets: Tensor) -> tuple[nn.Module, Any, Tensor]:
+        return loss_of_outputs(self.criterion_, classifier=True), outputs, targets

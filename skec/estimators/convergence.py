@@ -38,12 +38,13 @@ def warn_without_progress(net: Any) -> None:
     batches = TensorBatches(samples, net.calibration_batch_size)
     loss = mean_loss(net.network_, net._loss_function(), batches)
     if of_constant > _CONSTANT and not loss < of_constant:
+        ratio = getattr(net, "pruning_ratio_", net.pruning_ratio)
         scaled = "" if getattr(net, "_feature_scale", None) is not None else _SCALE
         warnings.warn(
             f"The network is not better than a constant: its loss on training samples is "
             f"{loss:.4g}, and that of the best constant {of_constant:.4g}. {scaled}Try other "
             f"values of lr (now {net.lr}) and max_epochs (now {net.max_epochs}), and a lower "
-            f"pruning_ratio (now {net.pruning_ratio}). If nothing helps, y may not depend on X.",
+            f"pruning_ratio (now {ratio}). If nothing helps, y may not depend on X.",
             ConvergenceWarning,
             stacklevel=3,
         )

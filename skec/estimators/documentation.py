@@ -31,9 +31,14 @@ dropout : float
 batch_norm : bool
     Whether to normalise the pre-activations over the batch. Training then uses autograd and is
     slower.
-pruning_ratio : float
+pruning_ratio : float or "auto"
     Fraction of the weights, or of the hidden units, to remove, in [0, 1). A bias is only removed
-    with its unit.
+    with its unit. ``"auto"`` takes the largest ratio that ``max_loss_increase`` allows. See the
+    section on the automatic ratio in the user guide.
+max_loss_increase : float
+    How much the loss on held-out data may grow with ``pruning_ratio="auto"``, as a share of the
+    dense network's loss. The mean increase plus its standard error must not exceed it. The loss is
+    measured before the fine-tuning. Ignored with a number as ``pruning_ratio``.
 granularity : {"weight", "neuron"}
     What is removed: single weights, or hidden units with all their weights.
 method : str, Criterion or UnitCriterion
@@ -165,6 +170,13 @@ masks_ : dict of layer name to bool tensor of shape (n_out, n_in)
     True marks a kept weight.
 sparsity_ : float
     Fraction of the prunable weights that were removed.
+pruning_ratio_ : float
+    The pruning ratio that was used.
+pruning_curve_ : Bunch
+    Only with ``pruning_ratio="auto"``: the ratios that were tried (``pruning_ratios``), the mean
+    increase of the loss at each on held-out rows (``loss_increases``), its standard error
+    (``standard_errors``) and whether it was accepted (``accepted``). ``dense_loss`` is the loss of
+    the dense network on these ``n_samples`` rows.
 predicted_error_ : float or None
     The mean squared change of the outputs that the scores predict, in the units of the network.
 n_steps_ : int

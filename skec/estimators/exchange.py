@@ -12,6 +12,7 @@ from torch import nn
 from ..networks import MLP, feature_mask, prunable_layers
 from ..pruning import PruningResult
 from ..utils import Samples
+from .prune_estimator import PruningSettings
 from .reporting import record_pruning
 from .skorch_state import SkorchEstimator
 
@@ -89,7 +90,7 @@ class NetworkExchange(SkorchEstimator):
         samples : Samples, default=None
             The calibration samples, in the network's units (see ``calibration_data``).
         pruning_ratio : float, default=None
-            The ratio that the history records; by default the sparsity.
+            The ratio that the history and ``pruning_ratio_`` record; by default the sparsity.
 
         Returns
         -------
@@ -102,6 +103,8 @@ class NetworkExchange(SkorchEstimator):
         self.masks_, self.sparsity_ = result.masks, result.sparsity
         self.predicted_error_, self.n_steps_ = result.predicted_error, result.n_steps
         ratio = result.sparsity if pruning_ratio is None else pruning_ratio
+        self.pruning_ratio_ = float(ratio)
+        self._forget("pruning_curve_")
         record_pruning(self, result, samples, ratio)
         self._count_parameters()
         return self
@@ -134,6 +137,22 @@ class NetworkExchange(SkorchEstimator):
         else:
             data = self._data.check_without_targets(X, sample_weight)
         return self._data.calibration(self.get_dataset(*data), n_samples, random_state)
+
+    def _calibration_of_call(
+        self, settings: PruningSettings, X: Any, y: Any, sample_weight: Any
+    ) -> Samples | None:
+        """The calibration samples of a pruning: those of the call, or those kept from ``fit``."""
+        if X is not None:
+            return self.calibration_data(
+                X, y, sample_weight, n_samples=self.calibration_samples, random_state=self._seed_
+            )
+        samples = getattr(self, "_calibration_", None)
+        if samples is None and settings.granularity.statistics:
+            raise ValueError(
+                "This estimator has no calibration samples: fit and partial_fit keep them, "
+                "compact drops them. Call prune(X) or prune(X, y), or pass X and y to pruning_path."
+            )
+        return samples
 
     def _check_training_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, **settings: Any

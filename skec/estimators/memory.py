@@ -24,6 +24,7 @@ LATER_PARAMETERS = frozenset(
         "layers",
         "prune_output_layer",
         "step_epochs",
+        "max_loss_increase",
         "calibration_samples",
         "calibration_batch_size",
         "refit_epochs",
@@ -40,7 +41,7 @@ LATER_PARAMETERS = frozenset(
 _OF_THE_DENSE_PHASE = ("history_", "callbacks_", "dense_epochs_", "_valid_loss", "initial_module_")
 
 
-def train_or_recall(net: Any, data: FitData, train: Callable[[], None]) -> None:
+def train_or_recall(net: Any, data: FitData, train: Callable[[], None]) -> bool:
     """Train the dense network of an estimator, or take the stored one of an equal fit.
 
     Parameters
@@ -50,10 +51,15 @@ def train_or_recall(net: Any, data: FitData, train: Callable[[], None]) -> None:
     data : FitData
     train : callable
         Trains it in place.
+
+    Returns
+    -------
+    bool
+        Whether it was trained.
     """
     if net.memory is None or net.random_state is None or len(net.history):
         train()
-        return
+        return True
     dataset = data.dataset
     if isinstance(dataset, Samples):
         X = (dataset.X.values, dataset.X.rows) if isinstance(dataset.X, LazyRows) else dataset.X
@@ -81,9 +87,10 @@ def train_or_recall(net: Any, data: FitData, train: Callable[[], None]) -> None:
         if not done:
             raise
         _warn(net.memory, error)
-        return
+        return True
     if not done:
         vars(net).update(pickle.loads(state))
+    return done
 
 
 def fit_or_recall(

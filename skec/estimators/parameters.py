@@ -41,7 +41,8 @@ CONSTRAINTS: dict[str, list] = {
     "feature_weights": [StrOptions({"auto", "learned"}), None],
     "dropout": [Number(Real, 0, 1, closed="left")],
     "batch_norm": ["boolean"],
-    "pruning_ratio": [Number(Real, 0, 1, closed="left")],
+    "pruning_ratio": [Number(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+    "max_loss_increase": [Number(Real, 0, None, closed="left")],
     "granularity": [StrOptions(set(GRANULARITIES))],
     "method": [str, Criterion, UnitCriterion],  # names are looked up when used
     "compensation": [str, Compensation, UnitCompensation],
@@ -97,6 +98,16 @@ def check_device(device: Any) -> None:
         raise ValueError(
             f"device={device!r} is not available to torch on this machine. Use device='cpu'."
         ) from error
+
+
+def check_given_ratio(pruner: Any) -> None:
+    """Raise if the ratio of a pruner is automatic."""
+    if isinstance(pruner.pruning_ratio, str):
+        raise ValueError(
+            f"The 'pruning_ratio' parameter of {type(pruner).__name__} must be a number in [0, 1); "
+            f"got {pruner.pruning_ratio!r}. Pass a number, or search for it with GridSearchCV. "
+            f"Only PrunedMLPRegressor and PrunedMLPClassifier take 'auto'."
+        )
 
 
 def check_parameters(net: Any, values: Mapping[str, Any]) -> PruningSettings:

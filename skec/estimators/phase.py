@@ -116,6 +116,8 @@ class Phase:
     begin : callable, default=None
         Called before the first epoch, after ``on_train_begin`` of the callbacks, which may change
         the network.
+    on_split : callable, default=None
+        Called after that, with the training and validation datasets; the latter may be None.
 
     Attributes
     ----------
@@ -136,9 +138,10 @@ class Phase:
         holds_out: bool,
         lr: float | None,
         begin: Callable[[], None] | None,
+        on_split: Callable[[Any, Any], None] | None = None,
     ):
         self.net, self.name, self.epochs, self.data = net, name, epochs, data
-        self.holds_out, self.begin = holds_out, begin
+        self.holds_out, self.begin, self.on_split = holds_out, begin, on_split
         self.scale = 1.0 if lr is None else float(lr) / net.lr
         self.optimizers: list[torch.optim.Optimizer] = []
         self.rates: list[LearningRate] = []
@@ -188,6 +191,8 @@ class Phase:
         train, valid = (
             net._data.split_for(self.data) if self.holds_out else (self.data.dataset, None)
         )
+        if self.on_split is not None:
+            self.on_split(train, valid)
         self.datasets = {"dataset_train": train, "dataset_valid": valid}
         fast = _runs_fast(net, train, valid, self.data.forward_params)
         network = net.network_

@@ -13,6 +13,7 @@ import torch
 from ..training import MaskedWeights
 from ..utils import Samples
 from .adapters import PrunedMLPAdapter
+from .auto_ratio import check_held_out, check_search, keep_held_out, prune_by_loss
 from .components import is_of_library
 from .fit_data import FitData
 from .interruption import PhaseInterrupted
@@ -30,9 +31,12 @@ def train(
     holds_out: bool = True,
     lr: float | None = None,
     begin: Callable[[], None] | None = None,
+    on_split: Callable[[Any, Any], None] | None = None,
 ) -> tuple[int, float | None]:
     """Train the network of an estimator in place; see :class:`Phase`."""
-    net._phase = Phase(net, name, data, epochs, holds_out=holds_out, lr=lr, begin=begin)
+    net._phase = Phase(
+        net, name, data, epochs, holds_out=holds_out, lr=lr, begin=begin, on_split=on_split
+    )
     try:
         return net._phase.run()
     finally:
@@ -40,18 +44,24 @@ def train(
 
 
 def train_more(
-    net: Any, data: FitData, epochs: int | None, begin: Callable[[], None] | None = None
+    net: Any,
+    data: FitData,
+    epochs: int | None,
+    begin: Callable[[], None] | None = None,
+    on_split: Callable[[Any, Any], None] | None = None,
 ) -> None:
     """Train the present network for some epochs; None takes ``max_epochs``.
 
-    ``begin`` is called before the first epoch. For a dense network, the number of epochs until its
-    best weights is recorded.
+    ``begin`` and ``on_split`` are called before the first epoch, see :class:`Phase`. For a dense
+    network, the number of epochs until its best weights is recorded.
     """
     n_epochs: int = net.max_epochs if epochs is None else epochs
     if hasattr(net, "masks_"):
         train(net, "refit", data, n_epochs, holds_out=_refit_holds_out(net), begin=begin)
     else:
-        net.dense_epochs_, net._valid_loss = train(net, "dense", data, n_epochs, begin=begin)
+        net.dense_epochs_, net._valid_loss = train(
+            net, "dense", data, n_epochs, begin=begin, on_split=on_split
+        )
 
 
 @torch.no_grad()
@@ -108,23 +118,30 @@ def check_pruning(net: Any, settings: PruningSettings, data: FitData) -> None:
             f"{error}. The network is pruned, and predicts, without the arguments "
             f"{sorted(data.forward_params)} of fit: give them default values in its forward."
         ) from error
+    if settings.finds_ratio:
+        check_search(net, few)
 
 
 def prune_dense(
     net: Any, settings: PruningSettings, X: Any, y: Any, after_step: Callable | None = None
 ) -> None:
     """Replace the network by the pruned dense network."""
+    if settings.finds_ratio:
+        check_held_out(net)
     net.notify("on_prune_begin", X=X, y=y)
-    result = prune_estimator(
-        PrunedMLPAdapter(net),
-        net.dense_module_,
-        settings,
-        getattr(net, "_calibration_", None),
-        batch_size=net.calibration_batch_size,
-        random_state=net._seed_,
-        after_step=after_step,
-        progress=net.progress,
-    )
+    if settings.finds_ratio:
+        result = prune_by_loss(net, settings)
+    else:
+        result = prune_estimator(
+            PrunedMLPAdapter(net),
+            net.dense_module_,
+            settings,
+            getattr(net, "_calibration_", None),
+            batch_size=net.calibration_batch_size,
+            random_state=net._seed_,
+            after_step=after_step,
+            progress=net.progress,
+        )
     net.notify("on_prune_end", X=X, y=y, result=result)
 
 
@@ -136,9 +153,15 @@ def train_and_prune(net: Any, settings: PruningSettings, data: FitData) -> None:
         if net.refit_strategy == "rewind" or net.memory is not None:
             net.initial_module_ = copy.deepcopy(net.network_)
 
+    def on_split(train: Any, valid: Any) -> None:
+        if settings.finds_ratio and not net._stays_dense:
+            keep_held_out(net, train, valid)
+
     try:
-        train_or_recall(net, data, partial(train_more, net, data, None, begin))
-        check_pruning(net, settings, data)
+        train = partial(train_more, net, data, None, begin, on_split)
+        if not train_or_recall(net, data, train):
+            check_pruning(net, settings, data)
+            on_split(*net._data.split_for(data))
     except PhaseInterrupted:
         net._forget("pruning_report_", "predicted_error_", "n_steps_")  # of an earlier fit
         _keep_dense(net, data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from ..allocation import SCHEDULES
 from ..networks import layer_names, layer_of
-from ..pruning import PruningResult, prune, resolve
+from ..pruning import PruningResult, RatioPruner, check_scope, prune, resolve
 from ..pruning.granularity import Granularity, get_granularity
 from ..utils import Samples
 from .adapters import Adapter
@@ -31,6 +31,7 @@ PRUNING_PARAMETERS = (
     "output_metric",
     "n_probes",
 )
+_ANY_RATIO = 0.5  # for checks, where the ratio is not known yet
 _STEPS_WITH_TRAINING = 5  # least automatic number of steps with training between them
 
 
@@ -49,12 +50,15 @@ class PruningSettings:
     prune_output_layer : bool
         Whether the weights of the last layer are pruned too. Ignored if ``layers`` is given, and
         for units.
+    max_loss_increase : float or None
+        How much the loss may grow with an automatic ratio; None for estimators without it.
     """
 
     arguments: dict[str, Any]
     granularity: Granularity = field(repr=False)
     layers: Sequence[str] | None = None
     prune_output_layer: bool = True
+    max_loss_increase: float | None = None
 
     @classmethod
     def of(cls, estimator: Any, values: Mapping[str, Any] | None = None) -> PruningSettings:
@@ -63,7 +67,8 @@ class PruningSettings:
         Raises
         ------
         ValueError
-            If a method, compensation, scope or schedule is unknown.
+            If a method, compensation, scope or schedule is unknown, or the scope replaces an
+            automatic ratio.
         """
         arguments = {name: getattr(estimator, name) for name in PRUNING_PARAMETERS}
         arguments |= {name: v for name, v in (values or {}).items() if name in PRUNING_PARAMETERS}
@@ -76,15 +81,33 @@ class PruningSettings:
             arguments["scope"],
         )
         SCHEDULES.make(arguments["schedule"])
-        return cls(arguments, granularity, estimator.layers, estimator.prune_output_layer)
+        settings = cls(
+            arguments,
+            granularity,
+            estimator.layers,
+            estimator.prune_output_layer,
+            getattr(estimator, "max_loss_increase", None),
+        )
+        if settings.finds_ratio:
+            check_scope(granularity.scope, "pruning_ratio='auto'")
+        return settings
+
+    @property
+    def finds_ratio(self) -> bool:
+        """Whether the ratio is chosen by the loss on held-out data."""
+        return isinstance(self.arguments["pruning_ratio"], str)
+
+    @property
+    def arguments_of_any_ratio(self) -> dict[str, Any]:
+        """The arguments with some ratio, which is not used."""
+        return self.arguments | {"pruning_ratio": _ANY_RATIO}
 
     def with_training_between_steps(self) -> PruningSettings:
         """The same with at least 5 steps, if their number is automatic."""
         if self.arguments["n_steps"] != "auto":
             return self
         n_steps = max(self.granularity.n_steps, _STEPS_WITH_TRAINING)
-        arguments = self.arguments | {"n_steps": n_steps}
-        return PruningSettings(arguments, self.granularity, self.layers, self.prune_output_layer)
+        return replace(self, arguments=self.arguments | {"n_steps": n_steps})
 
     def layers_of(self, order: Sequence[str]) -> Sequence[str] | None:
         """Names of the layers to prune.
@@ -128,7 +151,7 @@ class PruningSettings:
                 layers=layers,
                 batch_size=len(samples),
                 random_state=0,
-                **self.arguments,
+                **(self.arguments_of_any_ratio if self.finds_ratio else self.arguments),
             )
 
 
@@ -176,6 +199,36 @@ def prune_estimator(
     )
     adapter.install(result, network, samples, settings.arguments["pruning_ratio"])
     return result
+
+
+def ratio_pruner(
+    adapter: Adapter,
+    network: nn.Module,
+    settings: PruningSettings,
+    samples: Samples | None,
+    *,
+    batch_size: int,
+    random_state: Any,
+) -> RatioPruner:
+    """What prunes a network at any ratio, as :func:`prune_estimator` does at that of the settings.
+
+    Parameters
+    ----------
+    adapter, network, settings, samples, batch_size, random_state
+        As in :func:`prune_estimator`.
+    """
+    request = resolve(
+        network,
+        None if samples is None else samples.X,
+        None if samples is None else samples.y,
+        None if samples is None else samples.sample_weight,
+        loss=adapter.loss,
+        layers=settings.layers_of(layer_names(network)),
+        batch_size=batch_size,
+        random_state=random_state,
+        **settings.arguments_of_any_ratio,
+    )
+    return RatioPruner(request, network)
 
 
 def execution_order(module: nn.Module, X: torch.Tensor) -> list[str]:

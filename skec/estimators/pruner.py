@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -30,7 +30,7 @@ from .inner import (
     unfrozen,
 )
 from .memory import fit_or_recall
-from .parameters import CONSTRAINTS, Number
+from .parameters import CONSTRAINTS, Number, check_given_ratio
 from .prune_estimator import PRUNING_PARAMETERS, PruningSettings, execution_order, prune_estimator
 from .representation import OUTPUTS, Representation
 from .rollback import all_unchanged_on_error, unchanged_on_error
@@ -142,6 +142,7 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **{name: CONSTRAINTS[name] for name in (*PRUNING_PARAMETERS, "prune_output_layer")},
         **{name: CONSTRAINTS[name] for name in ("calibration_samples", "memory", "random_state")},
+        "pruning_ratio": [Number(Real, 0, 1, closed="left")],
         "estimator": "no_validation",
         "layers": ["array-like", None],
         "batch_size": CONSTRAINTS["calibration_batch_size"],
@@ -228,6 +229,7 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         self
         """
+        check_given_ratio(self)
         private.validate_parameters(self)
         settings = PruningSettings.of(self)
         given = check_estimator(self, y)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from skorch import NeuralNetRegressor
 from skorch.utils import to_numpy
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..networks import MLP, output_layer, scale_outputs
 from ..training import AdamW
@@ -89,7 +89,8 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         feature_weights: Literal["auto", "learned"] | None = "auto",
         dropout: float = 0.0,
         batch_norm: bool = False,
-        pruning_ratio: float = 0.8,
+        pruning_ratio: float | Literal["auto"] = 0.8,
+        max_loss_increase: float = 0.01,
         granularity: Literal["weight", "neuron"] = "weight",
         method: MethodLike = "ec",
         compensation: CompensationLike = "auto",
@@ -268,8 +269,8 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
             )
         self.target_scale_ = TargetScale(mean, scale, float(weight[0]))
 
-    def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
-        return super()._loss(outputs.reshape(targets.shape), targets, weights)
+    def _loss_arguments(self, outputs: Any, targets: Tensor) -> tuple[nn.Module, Any, Tensor]:
+        return self.criterion_, outputs.reshape(targets.shape), targets
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict targets.

@@ -30,7 +30,15 @@ _Class = TypeVar("_Class", bound=type)
 _Self = TypeVar("_Self", bound="RatioSearch")
 
 # Parameters that the search sets, or that make no sense in it.
-_LEFT_OUT = ("pruning_ratio", "method", "method_params", "step_epochs", "warm_start", "memory")
+_LEFT_OUT = (
+    "pruning_ratio",
+    "max_loss_increase",
+    "method",
+    "method_params",
+    "step_epochs",
+    "warm_start",
+    "memory",
+)
 _PARAMETERS: dict[str, Any] = {
     "pruning_ratios": (0.5, 0.7, 0.8, 0.9, 0.95),
     "methods": ("ec",),
@@ -107,6 +115,7 @@ class RatioSearch(PrunedMLP):
     one_standard_error: bool
     refit_all: bool
 
+    max_loss_increase = 0.01
     method_params = None
     step_epochs = 0
     warm_start = False

@@ -9,9 +9,11 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
+import torch
 from sklearn.base import BaseEstimator
 from skorch import NeuralNet
 
+from ..utils import drawn_seed
 from .attributes import EstimatorAttributes
 from .components import components_of, hint
 from .phase import Phase
@@ -161,3 +163,15 @@ class SkorchParameters(EstimatorAttributes, NeuralNet):
         return self._is_virtual_param(name) and all(
             last in group for group in optimizer.param_groups
         )
+
+    # -- random numbers -----------------------------------------------------------------------
+
+    def _reset_seed(self, reset: bool) -> None:
+        if reset or not hasattr(self, "_seed_"):
+            self._seed_ = drawn_seed(self.random_state)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        """A random generator for one purpose; it depends on the length of the history."""
+        history = 0 if self.history_ is None else len(self.history_)
+        salt = sum(map(ord, purpose)) * 1_000_003 + history
+        return torch.Generator().manual_seed(self._seed_ + salt)

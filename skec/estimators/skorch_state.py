@@ -20,7 +20,7 @@ from ..training import (
     loss_with_gradient,
     supports_fused,
 )
-from ..utils import Samples, drawn_seed, plain_tensors, private
+from ..utils import Samples, plain_tensors, private
 from .components import is_of_library
 from .interruption import stopped_by_callback
 from .make_module import make_module
@@ -32,6 +32,8 @@ from .state_files import ModuleWithTargets
 from .training_data import TrainingData
 from .versions import of_this_version, with_version
 
+# What later calls of prune need; compact and trim_for_prediction drop it.
+FROM_DENSE_FIT = ("dense_module_", "initial_module_", "_calibration_", "_held_out_")
 _PRECISIONS = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -136,7 +138,7 @@ class SkorchEstimator(SkorchParameters):
         ``prune`` raise an error.
         """
         self._check_fitted("trim_for_prediction")
-        self._forget("optimizer_", "dense_module_", "initial_module_", "_calibration_", "history_")
+        self._forget("optimizer_", *FROM_DENSE_FIT, "history_")
         self.callbacks_, self._trimmed_for_prediction = [], True
 
     def check_training_readiness(self) -> None:
@@ -201,16 +203,6 @@ class SkorchEstimator(SkorchParameters):
             self._check_fitted("this method")
         else:
             check_is_fitted(self, attributes, *args, **kwargs)
-
-    def _reset_seed(self, reset: bool) -> None:
-        if reset or not hasattr(self, "_seed_"):
-            self._seed_ = drawn_seed(self.random_state)
-
-    def _generator(self, purpose: str) -> torch.Generator:
-        """A random generator for one purpose; it depends on the length of the history."""
-        history = 0 if self.history_ is None else len(self.history_)
-        salt = sum(map(ord, purpose)) * 1_000_003 + history
-        return torch.Generator().manual_seed(self._seed_ + salt)
 
     # -- the network --------------------------------------------------------------------------
 
@@ -337,7 +329,11 @@ class SkorchEstimator(SkorchParameters):
 
     def _loss(self, outputs: Any, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Loss of a batch; targets are in the network's units."""
-        return weighted_loss(self.criterion_, outputs, targets, weights)
+        return weighted_loss(*self._loss_arguments(outputs, targets), weights)
+
+    def _loss_arguments(self, outputs: Any, targets: Tensor) -> tuple[nn.Module, Any, Tensor]:
+        """The loss, with outputs and targets in the form that it takes."""
+        return self.criterion_, outputs, targets
 
     def _loss_function(self) -> LossFunction:
         """The loss with its gradient, for the fast path."""

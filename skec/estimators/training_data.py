@@ -141,9 +141,7 @@ class TrainingData:
         if net.dataset == "auto" and is_mapped(X):
             X = LazyRows(X, dtype, net._place)
         else:
-            X = in_dtype(X, _name(dtype))
-        if net.dataset == "auto" and not isinstance(X, LazyRows):
-            X, y, sample_weight = self._as_tensor(X, y, sample_weight, keep_rows=whole)
+            X, y, sample_weight = self._in_memory(X, y, sample_weight, dtype, keep_rows=whole)
         if sample_weight is not None:
             sample_weight = sample_weight / sample_weight.mean()
         if part and not reset and hasattr(net, "target_scale_"):
@@ -157,8 +155,13 @@ class TrainingData:
         some = _gather(Subset(dataset, some_rows(dataset)), None)
         describe_features(self.net, some.X.numpy(), some.sample_weight, part=part)
 
-    def _as_tensor(self, X: Any, y: Any, sample_weight: Any, *, keep_rows: bool) -> tuple[Any, ...]:
+    def _in_memory(
+        self, X: Any, y: Any, sample_weight: Any, dtype: torch.dtype, *, keep_rows: bool
+    ) -> tuple[Any, ...]:
         """The data with X as tensor, unless it is sparse and large; equal rows are merged."""
+        X = in_dtype(X, _name(dtype))
+        if self.net.dataset != "auto":
+            return X, y, sample_weight
         one_batch = X.shape[0] <= self.batch_size(X.shape[0])
         if issparse(X) and (one_batch or small_when_dense(X)):
             X = X.toarray()
@@ -239,6 +242,11 @@ class TrainingData:
         if isinstance(drawn.X, LazyRows):
             drawn.X = drawn.X.in_memory()
         return drawn
+
+    def held_out(self, dataset: Any) -> Samples:
+        """All samples of a validation dataset, in the network's units."""
+        samples = dataset if isinstance(dataset, Samples) else _gather(dataset, None)
+        return self.in_network_units(samples)
 
     @staticmethod
     def first_rows(dataset: Any) -> Samples:

@@ -155,15 +155,49 @@ def weighted_loss(
     """
     if weights is None:
         return criterion(outputs, targets)
+    check_reduction(criterion)
+    return sample_losses(criterion, outputs, targets, weights).mean()
+
+
+def check_reduction(
+    criterion: nn.Module,
+    needed_by: str = "sample_weight",
+    instead: str = "fit without sample_weight",
+) -> None:
+    """Raise unless a criterion can return the loss of each sample.
+
+    Parameters
+    ----------
+    criterion : torch.nn.Module
+    needed_by, instead : str
+        What needs the losses of the samples, and what to do without them, for the message.
+    """
     reduction = getattr(criterion, "reduction", None)
     if reduction not in ("mean", "none"):
         raise ValueError(
-            f"sample_weight needs a criterion with reduction='mean' or 'none'; "
+            f"{needed_by} needs a criterion with reduction='mean' or 'none'; "
             f"{type(criterion).__name__} has reduction={reduction!r}. Use a loss of torch.nn with "
-            f"its default reduction, or fit without sample_weight."
+            f"its default reduction, or {instead}."
         )
+
+
+def sample_losses(
+    criterion: nn.Module, outputs: Any, targets: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """The loss of each sample, times its weight; the mean over several outputs.
+
+    The criterion is not changed. It needs a ``reduction`` (see :func:`check_reduction`).
+
+    Examples
+    --------
+    >>> import torch
+    >>> outputs, targets = torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [3.0, 1.0]])
+    >>> sample_losses(torch.nn.MSELoss(), outputs, targets)
+    tensor([1., 5.])
+    """
     losses = _with_reduction(criterion, "none")(outputs, targets)
-    return (losses.reshape(len(weights), -1).mean(1) * weights).mean()
+    losses = losses.reshape(len(targets), -1).mean(1)
+    return losses if weights is None else losses * weights
 
 
 def _with_reduction(criterion: nn.Module, reduction: Any) -> nn.Module:
@@ -192,7 +226,7 @@ def summed_gradients(
     weights : sequence of tensors
         The parameters with respect to which to differentiate.
     """
-    outputs, targets = _arguments(loss, returned, y)
+    outputs, targets = loss_arguments(loss, returned, y)
     reduction, n_samples = getattr(loss, "reduction", None), len(y)
     plain_mean = reduction == "mean" and isinstance(loss, _ELEMENTWISE)
     if sample_weight is None and reduction in ("mean", "none") and not plain_mean:
@@ -206,7 +240,7 @@ def summed_gradients(
     return torch.autograd.grad(total, weights, allow_unused=True, materialize_grads=True)
 
 
-def _arguments(loss: nn.Module, returned: Any, y: Tensor) -> tuple[Any, Tensor]:
+def loss_arguments(loss: nn.Module, returned: Any, y: Tensor) -> tuple[Any, Tensor]:
     """Outputs and targets for the loss; several output tensors are passed on unchanged."""
     tensors = output_tensors(returned, len(y))
     if len(tensors) > 1:

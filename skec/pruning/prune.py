@@ -15,7 +15,7 @@ from ..criteria import Criterion, UnitCriterion
 from ..training import threads_for
 from ..utils import plain_tensors
 from .request import resolve
-from .result import PruningResult, make_result
+from .result import PruningResult, make_result, warn_about_cuts
 from .steps import AfterStep, run_steps
 
 
@@ -195,4 +195,6 @@ def prune(
             random_state=random_state,
         )
         with threads_for(request.calibration.dense):
-            return make_result(request, run_steps(request, after_step, progress), module)
+            result = make_result(request, run_steps(request, after_step, progress), module)
+            warn_about_cuts(result)
+            return result

@@ -174,7 +174,6 @@ def make_result(request: Request, run: Run, module: nn.Module) -> PruningResult:
     for child, original in zip(state.module.modules(), module.modules(), strict=True):
         child.training = original.training
     masks = kind.masks(state)
-    warn_about_cuts(masks, state.module)
     n_weights = sum(mask.numel() for mask in masks.values())
     n_left = sum(int(mask.sum()) for mask in masks.values())
     rows = kind.report(state)
@@ -198,13 +197,14 @@ def make_result(request: Request, run: Run, module: nn.Module) -> PruningResult:
     )
 
 
-def warn_about_cuts(masks: Mapping[str, Tensor], module: nn.Module) -> None:
+def warn_about_cuts(result: PruningResult) -> None:
     """Warn about layers without weights and about outputs that do not depend on the inputs."""
+    masks, module = result.masks, result.module
     advice = "Lower pruning_ratio, use scope='layer' or 'row', or raise n_steps."
     empty = [name for name, mask in masks.items() if not mask.any()]
     if empty:
         message = f"Layers {empty} have no weight left. {advice}"
-        warnings.warn(message, PruningWarning, stacklevel=4)
+        warnings.warn(message, PruningWarning, stacklevel=3)
         return
     if not chain_of_layers(module, {name: layer_of(module, name) for name in masks}):
         return
@@ -212,4 +212,4 @@ def warn_about_cuts(masks: Mapping[str, Tensor], module: nn.Module) -> None:
     if not outputs.all():
         cut = [int(output) for output in torch.nonzero(~outputs)]
         message = f"Outputs {cut} no longer depend on the inputs. {advice}"
-        warnings.warn(message, PruningWarning, stacklevel=4)
+        warnings.warn(message, PruningWarning, stacklevel=3)

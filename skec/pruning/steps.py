@@ -67,7 +67,18 @@ class Run:
     stats: PruningStats
 
 
-def run_steps(request: Request, after_step: AfterStep | None = None, progress: bool = False) -> Run:
+def score_dense(request: Request) -> Scoring:
+    """The scores of the dense network, which are those of the first step."""
+    state = request.granularity.begin(request.calibration.dense, request.names)
+    return _score(request, state)
+
+
+def run_steps(
+    request: Request,
+    after_step: AfterStep | None = None,
+    progress: bool = False,
+    first: Scoring | None = None,
+) -> Run:
     """Run all pruning steps.
 
     Parameters
@@ -76,20 +87,18 @@ def run_steps(request: Request, after_step: AfterStep | None = None, progress: b
     after_step : callable, default=None
     progress : bool, default=False
         As in :func:`skec.prune`.
+    first : Scoring, default=None
+        The result of ``score_dense``, if it is known.
     """
     kind, calibration = request.granularity, request.calibration
     state = kind.begin(calibration.dense, request.names)
-    first: Scoring | None = None
     errors = dict.fromkeys(request.names, 0.0)
     efforts: list[Effort] = []
     seconds: dict[str, float] = {}
     with progress_bar(request.n_steps, "prune", "step", shown=progress) as advance:
         for step in range(1, request.n_steps + 1):
             with _timed(seconds, "score"):
-                scoring = kind.score(state, calibration, request.generator)
-                _check_scores(scoring.scores, state.kept)
-                if kind.criterion.sums:
-                    scoring = replace(scoring, scores=_settled(scoring.scores, state))
+                scoring = first if step == 1 and first is not None else _score(request, state)
             first = scoring if first is None else first
             with _timed(seconds, "allocate"):
                 kept = _allocate(request, scoring, state, step)
@@ -113,6 +122,15 @@ def run_steps(request: Request, after_step: AfterStep | None = None, progress: b
         seconds,
     )
     return Run(state, first, errors, stats)
+
+
+def _score(request: Request, state: State) -> Scoring:
+    kind = request.granularity
+    scoring = kind.score(state, request.calibration, request.generator)
+    _check_scores(scoring.scores, state.kept)
+    if kind.criterion.sums:
+        scoring = replace(scoring, scores=_settled(scoring.scores, state))
+    return scoring
 
 
 def _settled(scores: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:

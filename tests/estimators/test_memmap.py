@@ -39,7 +39,7 @@ class EveryBatch(Callback):
         {"batch_size": 32, "calibration_samples": 60},
         {"dtype": "float64"},
     ],
-    ids=str,
+    ids=lambda settings: " ".join(settings) or "plain",
 )
 def test_the_fit_is_that_of_the_array(case, mapped, settings):
     net = case.make(**settings).fit(mapped, case.y)

@@ -19,6 +19,15 @@ from skec import (
 )
 from skec.criteria import CRITERIA
 
+LEFT_OUT = (
+    "pruning_ratio",
+    "max_loss_increase",
+    "method",
+    "method_params",
+    "step_epochs",
+    "warm_start",
+    "memory",
+)
 RATIOS, METHODS = [0.2, 0.6, 0.9], ["ec", "magnitude", "lamp", "taylor"]
 QUICK = {"hidden_layer_sizes": (16,), "lr": 0.03, "max_epochs": 10, "refit_epochs": 10}
 # weights count as repeated rows where all rows fit in one batch
@@ -39,7 +48,7 @@ def test_conformance(estimator, check):
 def make(case, plain=False, **parameters):
     """The search with the small settings of the other tests."""
     given = case.make().get_params(deep=False)
-    for name in ("pruning_ratio", "method", "method_params", "step_epochs", "warm_start", "memory"):
+    for name in LEFT_OUT:
         given.pop(name)
     kind = PrunedMLPClassifierCV if case.kind is PrunedMLPClassifier else PrunedMLPRegressorCV
     defaults = {"pruning_ratios": RATIOS, "methods": METHODS, "cv": 3}
@@ -214,8 +223,6 @@ def test_parameters_are_those_of_the_estimators():
         assert {name: ours[name] for name in theirs if name in ours} == {
             name: value for name, value in theirs.items() if name in ours
         }
-        assert set(theirs) - set(ours) == {
-            "pruning_ratio", "method", "method_params", "step_epochs", "warm_start", "memory",
-        }  # fmt: skip
+        assert set(theirs) - set(ours) == set(LEFT_OUT)
         with pytest.raises(TypeError, match="pruning_ratio"):
             kind(pruning_ratio=0.5)

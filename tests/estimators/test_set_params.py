@@ -18,6 +18,7 @@ OTHER = {
     "dropout": 0.2,
     "batch_norm": True,
     "pruning_ratio": 0.7,
+    "max_loss_increase": 0.02,
     "feature_scaling": "robust",
     "feature_embedding": "periodic",
     "feature_weights": "learned",

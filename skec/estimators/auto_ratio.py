@@ -1,0 +1,195 @@
+"""The largest pruning ratio that keeps the loss on held-out data."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import Bunch
+from torch import nn
+
+from ..networks import check_reduction, sample_losses
+from ..pruning import PruningResult, warn_about_cuts
+from ..utils import Samples
+from .adapters import PrunedMLPAdapter
+from .prune_estimator import PruningSettings, ratio_pruner
+
+# The ratios of the search. Each half of them takes one pruning, so 6 prunings are enough for 49.
+RATIOS = tuple(round(0.02 * i, 2) for i in range(1, 50))
+_INSTEAD = "give pruning_ratio a number"
+
+
+def check_search(net: Any, few: Samples) -> None:
+    """Raise before any training if an automatic ratio is not possible.
+
+    Parameters
+    ----------
+    net : PrunedMLP
+        With a network.
+    few : Samples
+        Some training data, in the network's units.
+    """
+    if net.step_epochs:
+        raise ValueError(
+            f"pruning_ratio='auto' prunes the dense network at several ratios, without training "
+            f"between the steps; got step_epochs={net.step_epochs}. Set step_epochs=0, or "
+            f"{_INSTEAD}."
+        )
+    criterion = net.criterion_
+    check_reduction(criterion, "pruning_ratio='auto'", _INSTEAD)
+    try:
+        sample_losses_of(net, net.network_, few)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"pruning_ratio='auto' needs the loss of each row, and {type(criterion).__name__} does "
+            f"not return it with reduction='none': {error}. Use a loss of torch.nn, or {_INSTEAD}."
+        ) from error
+
+
+def keep_held_out(net: Any, train: Any, valid: Any) -> None:
+    """Keep the validation data of the dense phase; raise if there are none.
+
+    Parameters
+    ----------
+    net : PrunedMLP
+    train, valid : Dataset
+        The two parts of the training data; ``valid`` may be None.
+    """
+    n_held_out = 0 if valid is None else len(valid)
+    if n_held_out < 2:
+        raise ValueError(
+            f"pruning_ratio='auto' compares losses on held-out rows and needs at least 2 of them; "
+            f"of these {len(train) + n_held_out} rows {n_held_out} are held out, with "
+            f"early_stopping={net.early_stopping!r}, train_split={net.train_split!r} and "
+            f"validation_fraction={net.validation_fraction}. Set early_stopping=True "
+            f"('auto' holds out rows from 100 on), train_split='auto' and a higher "
+            f"validation_fraction, or {_INSTEAD}."
+        )
+    held_out = net._data.held_out(valid)
+    if held_out.sample_weight is not None:  # then means of weighted losses are weighted means
+        held_out.sample_weight = held_out.sample_weight / held_out.sample_weight.mean()
+    net._held_out_ = held_out
+
+
+def check_held_out(net: Any) -> None:
+    """Raise if an estimator has no held-out rows, which an automatic ratio needs."""
+    if not hasattr(net, "_held_out_"):
+        raise ValueError(
+            f"pruning_ratio='auto' needs rows on which the dense network was not trained. Only fit "
+            f"with pruning_ratio='auto' keeps them; partial_fit and compact drop them. Call fit "
+            f"with pruning_ratio='auto', or {_INSTEAD}."
+        )
+
+
+def prune_by_loss(net: Any, settings: PruningSettings) -> PruningResult:
+    """Replace the network by the dense network, pruned at the largest acceptable ratio.
+
+    A ratio is acceptable if the mean increase of the loss on the held-out rows, plus the standard
+    error of this mean, is at most the allowed share of the dense network's loss. The ratio is found
+    by bisection. If no ratio is acceptable, it is zero, with a warning.
+
+    Parameters
+    ----------
+    net : PrunedMLP
+        With a dense network, calibration samples and held-out rows.
+    settings : PruningSettings
+    """
+    samples = getattr(net, "_calibration_", None)
+    adapter, network = PrunedMLPAdapter(net), net.dense_module_
+    pruner = ratio_pruner(
+        adapter,
+        network,
+        settings,
+        samples,
+        batch_size=net.calibration_batch_size,
+        random_state=net._seed_,
+    )
+    before = sample_losses_of(net, pruner.dense, net._held_out_)
+    allowed = float(settings.max_loss_increase or 0.0) * abs(float(before.mean()))
+    tried: list[tuple[float, float, float, bool]] = []
+    best, ratio, low, high = None, 0.0, 0, len(RATIOS)
+    while low < high:  # all ratios before low are accepted, all from high on are not
+        middle = (low + high) // 2
+        result = pruner.prune(RATIOS[middle])
+        increase, error = paired(sample_losses_of(net, result.module, net._held_out_), before)
+        accepted = increase + error <= allowed
+        tried.append((RATIOS[middle], increase, error, accepted))
+        if accepted:
+            best, ratio, low = result, RATIOS[middle], middle + 1
+        else:
+            high = middle
+    if best is None:
+        best = pruner.prune(0.0)
+        _warn_dense(settings, tried, allowed)
+    warn_about_cuts(best)
+    for part, original in zip(best.module.modules(), network.modules(), strict=True):
+        part.training = original.training  # the losses were measured in evaluation mode
+    adapter.install(best, network, samples, ratio)
+    net.pruning_curve_ = _curve(tried, before)
+    return best
+
+
+@torch.no_grad()
+def sample_losses_of(net: Any, module: nn.Module, samples: Samples) -> np.ndarray:
+    """The loss of each sample times its weight, float64 of shape (n_samples,).
+
+    Parameters
+    ----------
+    net : PrunedMLP
+        Has the loss.
+    module : torch.nn.Module
+        Its mode becomes that of evaluation.
+    samples : Samples
+        With targets, in the network's units.
+    """
+    module.eval()
+    losses = []
+    for X, y, weights in samples.batches(net.calibration_batch_size):
+        outputs = module(X.clone())  # a forward may write into its input
+        criterion, outputs, targets = net._loss_arguments(outputs, y)
+        losses.append(sample_losses(criterion, outputs, targets, weights).double())
+    return torch.cat(losses).cpu().numpy()
+
+
+def paired(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
+    """The mean difference of the losses of the same rows, and its standard error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> increase, error = paired(np.array([3.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0]))
+    >>> increase, round(error, 3)
+    (1.0, 0.577)
+    """
+    difference = after - before
+    error = difference.std(ddof=1) / math.sqrt(len(difference))
+    return float(difference.mean()), float(error)
+
+
+def _curve(tried: list[tuple[float, float, float, bool]], before: np.ndarray) -> Bunch:
+    ratios, increases, errors, accepted = zip(*sorted(tried), strict=True)
+    return Bunch(
+        pruning_ratios=np.array(ratios),
+        loss_increases=np.array(increases),
+        standard_errors=np.array(errors),
+        accepted=np.array(accepted),
+        dense_loss=float(before.mean()),
+        n_samples=len(before),
+    )
+
+
+def _warn_dense(
+    settings: PruningSettings, tried: list[tuple[float, float, float, bool]], allowed: float
+) -> None:
+    ratio, increase, error, _ = min(tried)
+    warnings.warn(
+        f"The network stays dense. Even pruning_ratio={ratio} raises the loss on held-out rows by "
+        f"{increase:.3g} with a standard error of {error:.3g}, and their sum may be {allowed:.3g} "
+        f"with max_loss_increase={settings.max_loss_increase}. Raise max_loss_increase, hold out "
+        f"more rows with validation_fraction for a smaller error, or {_INSTEAD}.",
+        UserWarning,
+        stacklevel=2,
+    )
