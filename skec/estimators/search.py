@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import groupby, product
 from numbers import Integral
+from operator import itemgetter
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
@@ -19,11 +20,12 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 
+from ..pruning import RatioPruner
 from ..utils import private
 from .adapters import PrunedMLPAdapter
 from .base import PrunedMLP
 from .parameters import Number
-from .prune_estimator import PruningSettings, check_given, prune_estimator
+from .prune_estimator import PruningSettings, check_given, ratio_pruner
 from .rollback import unchanged_on_error
 
 _Class = TypeVar("_Class", bound=type)
@@ -297,11 +299,13 @@ class _Search:
         net.fit(X, y, weight, **self.fit_params)
         seconds, scores, spent = time.perf_counter() - start, [], []
         pruned = deepcopy(net)
-        for method, ratio in self.candidates:
-            start = time.perf_counter()
-            _prune_quickly(pruned, method, ratio)
-            spent.append(time.perf_counter() - start)
-            scores.append(self._score(pruned, test))
+        for method, same_method in groupby(self.candidates, key=itemgetter(0)):
+            pruner = _ratio_pruner(net, method)
+            for _, ratio in same_method:
+                start = time.perf_counter()
+                vars(pruned)["module_"] = pruner.prune(ratio).module
+                spent.append(time.perf_counter() - start)
+                scores.append(self._score(pruned, test))
         return _Fold(net, train, test, seconds, np.array(scores), np.array(spent))
 
     def _refit_score(self, fold: _Fold, candidate: int) -> tuple[float, float]:
@@ -322,20 +326,13 @@ class _Search:
         return float(self.scorer(net, X, y, sample_weight=weight))
 
 
-class _NetworkAlone(PrunedMLPAdapter):
-    """An adapter that takes the network of a result, without optimiser, history and report."""
-
-    def install(self, result: Any, *args: Any) -> None:
-        vars(self.estimator)["module_"] = result.module
-
-
-def _prune_quickly(net: Any, method: Any, ratio: float) -> None:
-    """Prune a dense estimator as its method ``prune`` does, to predict and nothing else."""
-    settings = PruningSettings.of(net, check_given({"pruning_ratio": ratio, "method": method}, net))
-    prune_estimator(
-        _NetworkAlone(net),
+def _ratio_pruner(net: Any, method: Any) -> RatioPruner:
+    """Prunes a dense estimator's network at any ratio, as its method ``prune`` does."""
+    given = check_given({"pruning_ratio": 0.0, "method": method}, net)
+    return ratio_pruner(
+        PrunedMLPAdapter(net),
         net.dense_module_,
-        settings,
+        PruningSettings.of(net, given),
         net._calibration_,
         batch_size=net.calibration_batch_size,
         random_state=net._seed_,
