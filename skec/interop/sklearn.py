@@ -30,8 +30,8 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
     Returns
     -------
     PrunedMLPRegressor or PrunedMLPClassifier
-        With the same layers, activation, ``random_state`` and dtype, and ``normalize_y=False``.
-        Its other parameters have their defaults. A classifier of two classes has two outputs:
+        With the same layers, activation, ``random_state`` and dtype, ``normalize_y=False``, and
+        without dropout and modules for features. Its other parameters have their defaults. A classifier of two classes has two outputs:
         zero, and the logit of the second class.
 
     Raises
@@ -67,6 +67,10 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
         "activation": mlp.activation,
         "dtype": mlp.coefs_[0].dtype.name,
         "random_state": copy.deepcopy(mlp.random_state),
+        "feature_scaling": None,
+        "feature_embedding": None,
+        "feature_weights": None,
+        "dropout": 0.0,
         "feature_names_in": getattr(mlp, "feature_names_in_", None),
     }
     network = network_of(mlp)

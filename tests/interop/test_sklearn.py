@@ -129,7 +129,9 @@ class TestFromSklearn:
         again = pickle.loads(pickle.dumps(net))
         before = predictions(again)
         np.testing.assert_allclose(predictions(again.compact()), before, atol=1e-9)
-        assert clone(net).fit(X, y).predict(X).shape == mlp.predict(X).shape
+        again = clone(net).fit(X, y)
+        assert again.predict(X).shape == mlp.predict(X).shape
+        assert [type(part) for part in again.network_] == [type(part) for part in net.network_]
 
     def test_names_and_what_is_given(self):
         frame = pd.DataFrame(X, columns=list("vwxyz"))
