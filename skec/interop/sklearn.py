@@ -31,8 +31,8 @@ def from_sklearn(mlp: MLPRegressor | MLPClassifier) -> PrunedMLPRegressor | Prun
     -------
     PrunedMLPRegressor or PrunedMLPClassifier
         With the same layers, activation, ``random_state`` and dtype, ``normalize_y=False``, and
-        without dropout and modules for features. Its other parameters have their defaults. A classifier of two classes has two outputs:
-        zero, and the logit of the second class.
+        without dropout and modules for features. Its other parameters have their defaults. A
+        classifier of two classes has two outputs: zero, and the logit of the second class.
 
     Raises
     ------
