@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import input_dtype
-from ..utils import LazyRows, Samples, all_finite
+from ..utils import LazyRows, Samples, all_finite, is_mapped
+
+_BLOCK = 2**14  # rows that are checked at a time
 
 
 def calibration_samples(
@@ -24,7 +26,7 @@ def calibration_samples(
     X : array-like, tensor or LazyRows of shape (n_samples, ...)
         The inputs of the network: an array of any numeric dtype or of Python's numbers, a list, or
         a frame of pandas or polars. Integers are converted to floats unless the network has
-        embeddings.
+        embeddings. Of a large ``numpy.memmap``, only the rows in use are read.
     y : array-like or tensor with n_samples rows, default=None
     sample_weight : array-like or tensor of shape (n_samples,), default=None
 
@@ -40,6 +42,8 @@ def calibration_samples(
     """
     parameter = next(module.parameters())
     dtype, device = parameter.dtype, parameter.device
+    if is_mapped(X) and X.ndim == 2 and not _takes_indices(module):
+        X = _finite_rows(LazyRows(X, input_dtype(module), device))
     given, X = X, _tensor(X, "X")
     if isinstance(X, LazyRows):
         pass  # converted when they are read
@@ -145,6 +149,12 @@ def _finite(tensor: Tensor, name: str) -> Tensor:
     if tensor.is_floating_point() and not all_finite(tensor):
         raise ValueError(f"{name} contains NaN or infinity. Impute or drop these samples.")
     return tensor
+
+
+def _finite_rows(rows: LazyRows) -> LazyRows:
+    for start in range(0, len(rows), _BLOCK):
+        _finite(torch.tensor(rows.values[start : start + _BLOCK]), "X")
+    return rows
 
 
 def _same_length(X: Any, other: Tensor, name: str) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 import skec
 from skec.calibration import calibration_samples
+from skec.utils import LazyRows
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -179,3 +180,24 @@ def test_a_network_with_embeddings_takes_integers():
     module = nn.Sequential(nn.Embedding(5, 2), nn.Flatten(), nn.Linear(4, 1))
     for form in (np.array([[0, 1]]), np.array([[0, 1]], dtype=object), [[0, 1]]):
         assert calibration_samples(module, form).X.dtype == torch.int64
+
+
+@pytest.mark.parametrize("method", ["ec", "surgeon", "taylor", "wanda"])
+def test_an_array_in_a_file_stays_there(method, tmp_path, monkeypatch):
+    monkeypatch.setattr("skec.utils.lazy_rows._SMALL", 0)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
+    X, y = np.random.default_rng(0).normal(size=(90, 5)), np.zeros((90, 2))
+    mapped = np.memmap(tmp_path / "X", np.float64, "w+", shape=X.shape)
+    mapped[:] = X
+    samples = calibration_samples(module, mapped, y)
+    assert isinstance(samples.X, LazyRows)
+    found, expected = (
+        skec.prune(module, data, y, pruning_ratio=0.5, method=method, batch_size=32)
+        for data in (mapped, X)
+    )
+    for name, value in expected.module.state_dict().items():
+        assert torch.equal(found.module.state_dict()[name], value)
+    mapped[7, 2] = np.inf
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        skec.prune(module, mapped, pruning_ratio=0.5)
