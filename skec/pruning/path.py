@@ -91,6 +91,7 @@ def pruning_path(
         A dictionary with attributes. All but the last have one entry for each ratio:
 
         pruning_ratios : float array
+            The given ratios.
         sparsities : float array
             Fraction of removed weights.
         n_weights : int array
