@@ -28,6 +28,12 @@ def feature_arguments(net: Any) -> dict[str, bool]:
     }
 
 
+def scales_features(net: Any) -> bool:
+    """Whether the network of an estimator scales its features."""
+    own_network = isclass(net.module) and issubclass(net.module, MLP)
+    return own_network and net.feature_scaling is not None
+
+
 def describe_features(net: Any, X: Any, sample_weight: Any, *, part: bool) -> None:
     """Store the scale of the features.
 
@@ -41,8 +47,7 @@ def describe_features(net: Any, X: Any, sample_weight: Any, *, part: bool) -> No
         Whether X may be a small part of the data.
     """
     net._feature_scale = None
-    own_network = isclass(net.module) and issubclass(net.module, MLP)
-    if own_network and net.feature_scaling is not None and X.shape[0] >= _FEW_ROWS * part:
+    if scales_features(net) and X.shape[0] >= _FEW_ROWS * part:
         scaling = FeatureScaling(X.shape[1], dtype=getattr(torch, net.dtype))
         net._feature_scale = scaling.fit(X, sample_weight).state_dict()
 

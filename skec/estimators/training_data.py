@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..training import TensorBatches
 from ..utils import LazyRows, Samples, in_dtype, is_mapped, private, small_when_dense
-from .feature_modules import describe_features, give_scaling, some_rows
+from .feature_modules import describe_features, give_scaling, scales_features, some_rows
 from .fit_data import FitData
 from .rows import drop_zero_weights, merge_equal_rows, split_indices
 from .targets import check_not_missing
@@ -152,22 +152,25 @@ class TrainingData:
 
     def _describe_dataset(self, dataset: Any, part: bool) -> None:
         self.net._describe_dataset(dataset)
-        some = _gather(Subset(dataset, some_rows(dataset)), None)
-        describe_features(self.net, some.X.numpy(), some.sample_weight, part=part)
+        self.net._feature_scale = None
+        if scales_features(self.net):
+            some = _gather(Subset(dataset, some_rows(dataset)), None)
+            describe_features(self.net, some.X.numpy(), some.sample_weight, part=part)
 
     def _in_memory(
         self, X: Any, y: Any, sample_weight: Any, dtype: torch.dtype, *, keep_rows: bool
     ) -> tuple[Any, ...]:
-        """The data with X as tensor, unless it is sparse and large; equal rows are merged."""
-        X = in_dtype(X, _name(dtype))
-        if self.net.dataset != "auto":
-            return X, y, sample_weight
-        one_batch = X.shape[0] <= self.batch_size(X.shape[0])
+        """The data with X as tensor, or as array for a dataset class; equal rows are merged.
+
+        A large sparse X remains as it is.
+        """
+        X, own = in_dtype(X, dtype), self.net.dataset != "auto"
+        one_batch = not own and X.shape[0] <= self.batch_size(X.shape[0])
         if issparse(X) and (one_batch or small_when_dense(X)):
             X = X.toarray()
         if one_batch and not keep_rows:
             X, y, sample_weight = merge_equal_rows(X, y, sample_weight)
-        return X if issparse(X) else torch.from_numpy(X), y, sample_weight
+        return X if own or issparse(X) else torch.from_numpy(X), y, sample_weight
 
     def _has_class_weight(self) -> bool:
         return getattr(self.net, "class_weight", None) is not None
@@ -345,10 +348,6 @@ class TrainingData:
             getattr(self.net, name) == "auto" and set(self.net.get_params_for(name)) <= _SLICED
             for name in names
         )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def first_item(dataset: Any) -> tuple[Any, Any]:

@@ -69,11 +69,11 @@ class LazyRows:
         """Some rows as a new dense tensor; one row if ``rows`` is an integer."""
         if isinstance(rows, Integral):
             return self[[rows]][0]
-        index, dtype = _as_index(rows), str(self.dtype).removeprefix("torch.")
+        index = _as_index(rows)
         part = self.values[index if self.rows is None else self.rows[index]]
-        part = (
-            in_dtype(part, dtype, copy=None).toarray() if issparse(part) else in_dtype(part, dtype)
-        )
+        sparse = issparse(part)
+        part = in_dtype(part, self.dtype, copy=None if sparse else True)
+        part = part.toarray() if sparse else part
         tensor = torch.from_numpy(part).to(self.device)
         return tensor if self.function is None else self.function(tensor)
 
@@ -113,7 +113,7 @@ def small_when_dense(matrix: Any) -> bool:
     return n_rows * n_columns * matrix.dtype.itemsize <= max(_SMALL, sparse)
 
 
-def in_dtype(values: Any, dtype: Any, copy: bool | None = True) -> Any:
+def in_dtype(values: Any, dtype: torch.dtype, copy: bool | None = True) -> Any:
     """An array or CSR matrix in a dtype; with ``copy=None`` a copy only if the dtype differs.
 
     Raises
@@ -121,19 +121,19 @@ def in_dtype(values: Any, dtype: Any, copy: bool | None = True) -> Any:
     ValueError
         For numbers that are too large for the dtype.
     """
-    dtype, sparse = np.dtype(dtype), issparse(values)
+    kind, sparse = np.dtype(str(dtype).removeprefix("torch.")), issparse(values)
     with np.errstate(over="ignore"):
         if sparse:
-            converted: Any = values.astype(dtype, copy=bool(copy))
+            converted: Any = values.astype(kind, copy=bool(copy))
         elif copy:
-            converted = np.array(values, dtype=dtype, order="C")
+            converted = np.array(values, dtype=kind, order="C")
         else:
-            converted = np.asarray(values, dtype=dtype, order="C")
+            converted = np.asarray(values, dtype=kind, order="C")
     numbers = converted.data if sparse else converted
-    narrower = dtype.itemsize < values.dtype.itemsize
+    narrower = kind.itemsize < values.dtype.itemsize
     if narrower and numbers.size and not np.isfinite([numbers.min(), numbers.max()]).all():
         raise ValueError(
-            f"X has values too large for dtype={dtype.name!r}, up to {np.abs(values).max():.3g}. "
+            f"X has values too large for dtype={kind.name!r}, up to {np.abs(values).max():.3g}. "
             f"Scale the features (StandardScaler), or use dtype='float64'."
         )
     return converted

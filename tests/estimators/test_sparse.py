@@ -1,6 +1,7 @@
 """Sparse features."""
 
 import tracemalloc
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skorch.callbacks import EpochScoring
-from skorch.dataset import ValidSplit
+from skorch.dataset import Dataset, ValidSplit
 from torch.utils.data import DataLoader
 
 from skec import ECPruner, PrunedMLPClassifier, PrunedMLPRegressor
@@ -152,3 +153,20 @@ def test_the_pruner_takes_sparse_features(classification, table, size, output):
     pipeline = make_pipeline(pruner, LogisticRegression()).fit(X, y)
     dense = make_pipeline(pruner, LogisticRegression()).fit(table, y)
     np.testing.assert_allclose(pipeline.predict_proba(X), dense.predict_proba(table), atol=1e-3)
+
+
+def test_a_dataset_class_gets_a_small_matrix_as_array(case):
+    class Own(Dataset):
+        given: ClassVar[list] = []
+
+        def __init__(self, X, y=None, length=None):
+            self.given.append(type(X))
+            super().__init__(X, y, length)
+
+    dense = case.X * (np.abs(case.X) > 0.5)
+    y = case.y.astype(np.float32)[:, None] if case.y.dtype.kind == "f" else case.y
+    net, expected = (
+        case.make(dataset=Own).fit(X, y) for X in (scipy.sparse.csr_matrix(dense), dense)
+    )
+    assert set(Own.given) == {np.ndarray}
+    np.testing.assert_array_equal(case.outputs(net, dense), case.outputs(expected, dense))
