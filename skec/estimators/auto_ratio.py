@@ -14,7 +14,6 @@ from torch import nn
 from ..networks import check_reduction, sample_losses
 from ..pruning import PruningResult, warn_about_cuts
 from ..utils import Samples
-from .adapters import PrunedMLPAdapter
 from .prune_estimator import PruningSettings, ratio_pruner
 
 # The ratios of the search. Each half of them takes one pruning, so 6 prunings are enough for 49.
@@ -98,15 +97,7 @@ def prune_by_loss(net: Any, settings: PruningSettings) -> PruningResult:
     settings : PruningSettings
     """
     samples = getattr(net, "_calibration_", None)
-    adapter, network = PrunedMLPAdapter(net), net.dense_module_
-    pruner = ratio_pruner(
-        adapter,
-        network,
-        settings,
-        samples,
-        batch_size=net.calibration_batch_size,
-        random_state=net._seed_,
-    )
+    pruner = ratio_pruner(net, settings, samples)
     before = sample_losses_of(net, pruner.dense, net._held_out_)
     allowed = float(settings.max_loss_increase or 0.0) * abs(float(before.mean()))
     tried: list[tuple[float, float, float, bool]] = []
@@ -125,9 +116,10 @@ def prune_by_loss(net: Any, settings: PruningSettings) -> PruningResult:
         best = pruner.prune(0.0)
         _warn_dense(settings, tried, allowed)
     warn_about_cuts(best)
+    network = net.dense_module_
     for part, original in zip(best.module.modules(), network.modules(), strict=True):
         part.training = original.training  # the losses were measured in evaluation mode
-    adapter.install(best, network, samples, ratio)
+    net.install(best, network, samples, ratio)
     net.pruning_curve_ = _curve(tried, before)
     return best
 

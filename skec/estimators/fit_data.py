@@ -55,8 +55,8 @@ class FitData:
             routed = process_routing(net, method, **fit_params)
             split_params = routed.get("splitter", {"split": {}})["split"]
         else:
-            split_params = {} if split is None else _accepted(split, fit_params)
-        forward_params = _accepted(net.network_.forward, fit_params)
+            split_params = {} if split is None else accepted(split, fit_params)
+        forward_params = accepted(net.network_.forward, fit_params)
         unused = sorted(set(fit_params) - set(split_params) - set(forward_params))
         if unused:
             raise TypeError(
@@ -67,7 +67,7 @@ class FitData:
         return cls(dataset, X, y, split_params, forward_params)
 
 
-def _accepted(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def accepted(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that a function takes by name, besides its first one."""
     try:
         _, *parameters = inspect.signature(function).parameters.values()

@@ -15,6 +15,7 @@ from torch import nn
 from ..networks import MLP
 from ..training import seeded_global_generator
 from .feature_modules import feature_arguments, give_scaling
+from .fit_data import accepted
 
 
 def _is_positive_integer(size: Any) -> bool:
@@ -86,8 +87,7 @@ def _defaults(net: Any, kind: Any) -> dict[str, Any]:
         "batch_norm": net.batch_norm,
     }
     if not (inspect.isclass(kind) and issubclass(kind, MLP)):
-        accepted = inspect.signature(kind).parameters
-        known = {"n_features", "n_outputs"} & set(accepted)
+        known = {"n_features", "n_outputs"} & set(inspect.signature(kind).parameters)
         return {name: defaults[name] for name in known if defaults[name] is not None}
     given = vars(net)
     missing = [
@@ -103,7 +103,4 @@ def _defaults(net: Any, kind: Any) -> dict[str, Any]:
     net.n_features_in_ = given.get("module__n_features", defaults["n_features"])
     net.n_outputs_ = given.get("module__n_outputs", defaults["n_outputs"])
     defaults |= {"generator": torch.Generator().manual_seed(net._seed_)}
-    features, accepted = feature_arguments(net), inspect.signature(kind).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-        features = {name: value for name, value in features.items() if name in accepted}
-    return defaults | features
+    return defaults | accepted(kind, feature_arguments(net))

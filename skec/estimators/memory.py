@@ -73,24 +73,14 @@ def train_or_recall(net: Any, data: FitData, train: Callable[[], None]) -> bool:
         (dict(data.split_params), dict(data.forward_params)),
     )
 
-    done = False
-
-    def trained() -> bytes:
-        nonlocal done
+    def trained() -> dict[str, Any]:
         train()
-        done = True
-        return pickle.dumps(_dense_state(net))  # much faster than joblib for many small arrays
+        return _dense_state(net)
 
-    try:
-        state, _ = recall(net.memory, parts, trained)
-    except Exception as error:
-        if not done:
-            raise
-        _warn(net.memory, error)
-        return True
-    if not done:
-        vars(net).update(pickle.loads(state))
-    return done
+    state, new = recall(net.memory, parts, trained)
+    if not new:
+        vars(net).update(state)
+    return new
 
 
 def fit_or_recall(
@@ -149,10 +139,9 @@ def recall(memory: Any, parts: Any, compute: Callable[[], Any]) -> tuple[Any, bo
     """
     results: list[Any] = []
 
-    def computed() -> Any:
-        if not results:
-            results.append(compute())
-        return results[0]
+    def computed() -> bytes:
+        results.append(compute())
+        return pickle.dumps(results[0])  # much faster than joblib for many small arrays
 
     versions = (version(), *map(metadata.version, ("scikit-learn", "skorch", "torch")))
     try:
@@ -161,14 +150,15 @@ def recall(memory: Any, parts: Any, compute: Callable[[], Any]) -> tuple[Any, bo
         cached = check_memory(folder).cache(_stored, ignore=["compute"])
     except Exception as error:
         _warn(memory, error)
-        return computed(), True
+        return compute(), True
+    stored: Any = b""
     try:
-        result = cached(key, computed)
+        stored = cached(key, computed)
     except Exception as error:
         if not results:  # the training itself failed
             raise
         _warn(memory, error)
-    return (results[0], True) if results else (result, False)
+    return (results[0], True) if results else (pickle.loads(stored), False)
 
 
 def _stored(key: str, compute: Callable[[], Any]) -> Any:
@@ -188,7 +178,6 @@ def _warn(memory: Any, error: Exception) -> None:
 def _dense_parameters(net: Any) -> dict[str, Any]:
     """The parameters that the dense phase depends on."""
     given = net.get_params(deep=False)
-    given |= {name: value for name, value in vars(net).items() if name.find("__") > 0}
     return {name: given[name] for name in sorted(given) if name not in LATER_PARAMETERS}
 
 

@@ -15,7 +15,6 @@ from torch import nn
 from ..pruning import check_path
 from ..training import TensorBatches, mean_loss, small_network_mode
 from ..utils import NOT_GIVEN, NotGiven, Samples, given
-from .adapters import PrunedMLPAdapter
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .exchange import NetworkExchange
 from .prune_estimator import check_given, ratio_pruner
@@ -96,18 +95,10 @@ class PruningPath(NetworkExchange):
             layers=layers,
         )
         settings = self._check_parameters(**check_given(arguments, self), pruning_ratio=0.0)
-        dense = getattr(self, "dense_module_", self.network_)
         twin = _twin(self)
         with small_network_mode():
             samples = twin._calibration_of_call(settings, X, y, sample_weight)
-            pruner = ratio_pruner(
-                PrunedMLPAdapter(twin),
-                dense,
-                settings,
-                samples,
-                batch_size=self.calibration_batch_size,
-                random_state=self._seed_,
-            )
+            pruner = ratio_pruner(twin, settings, samples)
             return pruner.path(ratios, partial(_loss, twin, samples))
 
 

@@ -153,15 +153,14 @@ def train_and_prune(net: Any, settings: PruningSettings, data: FitData) -> None:
         if net.refit_strategy == "rewind" or net.memory is not None:
             net.initial_module_ = copy.deepcopy(net.network_)
 
-    def on_split(train: Any, valid: Any) -> None:
-        if settings.finds_ratio and not net._stays_dense:
-            keep_held_out(net, train, valid)
-
+    finds_ratio = settings.finds_ratio and not net._stays_dense
+    on_split = partial(keep_held_out, net) if finds_ratio else None
     try:
         train = partial(train_more, net, data, None, begin, on_split)
         if not train_or_recall(net, data, train):
             check_pruning(net, settings, data)
-            on_split(*net._data.split_for(data))
+            if on_split is not None:
+                on_split(*net._data.split_for(data))
     except PhaseInterrupted:
         net._forget("pruning_report_", "predicted_error_", "n_steps_")  # of an earlier fit
         _keep_dense(net, data)

@@ -15,7 +15,7 @@ from ..networks import layer_names, layer_of
 from ..pruning import PruningResult, RatioPruner, check_scope, prune, resolve
 from ..pruning.granularity import Granularity, get_granularity
 from ..utils import Samples
-from .adapters import Adapter
+from .adapters import Adapter, PrunedMLPAdapter
 
 # The arguments of skec.prune that are parameters of estimators.
 PRUNING_PARAMETERS = (
@@ -201,31 +201,27 @@ def prune_estimator(
     return result
 
 
-def ratio_pruner(
-    adapter: Adapter,
-    network: nn.Module,
-    settings: PruningSettings,
-    samples: Samples | None,
-    *,
-    batch_size: int,
-    random_state: Any,
-) -> RatioPruner:
-    """What prunes a network at any ratio, as :func:`prune_estimator` does at that of the settings.
+def ratio_pruner(net: Any, settings: PruningSettings, samples: Samples | None) -> RatioPruner:
+    """What prunes the dense network of an estimator at any ratio, as its method ``prune`` does.
 
     Parameters
     ----------
-    adapter, network, settings, samples, batch_size, random_state
-        As in :func:`prune_estimator`.
+    net : PrunedMLP
+    settings : PruningSettings
+        Their pruning ratio is not used.
+    samples : Samples or None
+        Calibration samples in the units of the network.
     """
+    network = getattr(net, "dense_module_", net.network_)
     request = resolve(
         network,
         None if samples is None else samples.X,
         None if samples is None else samples.y,
         None if samples is None else samples.sample_weight,
-        loss=adapter.loss,
+        loss=PrunedMLPAdapter(net).loss,
         layers=settings.layers_of(layer_names(network)),
-        batch_size=batch_size,
-        random_state=random_state,
+        batch_size=net.calibration_batch_size,
+        random_state=net._seed_,
         **settings.arguments_of_any_ratio,
     )
     return RatioPruner(request, network)

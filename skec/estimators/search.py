@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import groupby, product
+from math import ceil
 from numbers import Integral
 from operator import itemgetter
 from typing import Any, ClassVar, TypeVar, cast
@@ -20,10 +21,9 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 
-from ..pruning import RatioPruner
 from ..utils import private
-from .adapters import PrunedMLPAdapter
 from .base import PrunedMLP
+from .fit_data import accepted
 from .parameters import Number
 from .prune_estimator import PruningSettings, check_given, ratio_pruner
 from .rollback import unchanged_on_error
@@ -201,9 +201,7 @@ class RatioSearch(PrunedMLP):
     def _plain(self, method: Any, ratio: float) -> Any:
         """The estimator without the search."""
         kind = next(base for base in type(self).__mro__ if not issubclass(base, RatioSearch))
-        given = self.get_params(deep=False) | {
-            name: value for name, value in vars(self).items() if name.find("__") > 0
-        }
+        given = self.get_params(deep=False)
         parameters = {name: value for name, value in given.items() if name not in _PARAMETERS}
         return clone(kind(**parameters, method=method, pruning_ratio=ratio))
 
@@ -255,37 +253,28 @@ class _Search:
         alive = list(range(len(self.candidates)))
         before = np.mean([fold.before_refit for fold in folds], axis=0)
         if not refit_all:
-            alive = self._better_half_of_each_ratio(alive, before)
+            alive = self._best_of_each_ratio(alive, before, lambda n: ceil(n / 2))
         for number, fold in enumerate(folds, start=1):
             jobs = (delayed(self._refit_score)(fold, i) for i in alive)
             found = cast("list[tuple[float, float]]", parallel(jobs))
             for i, (score, seconds) in zip(alive, found, strict=True):
                 fold.scores[i], fold.refit_seconds[i] = score, seconds
-            if not refit_all:
-                means = {i: np.mean([f.scores[i] for f in folds[:number]]) for i in alive}
-                alive = self._survivors(alive, means, by_ratio)
+            means = {i: np.mean([f.scores[i] for f in folds[:number]]) for i in alive}
+            if by_ratio and not refit_all:
+                alive = self._best_of_each_ratio(alive, means, lambda n: 1)
+            elif not refit_all:
+                alive = _best(alive, means, max(2, ceil(len(alive) / 3)))
         return folds
 
-    def _better_half_of_each_ratio(self, alive: list[int], scores: np.ndarray) -> list[int]:
-        """At each ratio, the half of the methods with the best scores."""
+    def _best_of_each_ratio(
+        self, alive: list[int], scores: Any, count: Callable[[int], int]
+    ) -> list[int]:
+        """At each ratio, the candidates with the best scores; ``count`` says how many of all."""
         kept: list[int] = []
         for ratio in dict.fromkeys(self.candidates[i][1] for i in alive):
             here = [i for i in alive if self.candidates[i][1] == ratio]
-            here.sort(key=lambda i: -scores[i])
-            kept += here[: (len(here) + 1) // 2]
+            kept += _best(here, scores, count(len(here)))
         return sorted(kept)
-
-    def _survivors(self, alive: list[int], scores: Mapping[int, Any], by_ratio: bool) -> list[int]:
-        """The better third, at least two; with ``by_ratio`` the best method of each ratio."""
-        if by_ratio:
-            best: dict[float, int] = {}
-            for i in alive:
-                ratio = self.candidates[i][1]
-                if ratio not in best or scores[i] > scores[best[ratio]]:
-                    best[ratio] = i
-            return sorted(best.values())
-        ranked = sorted(alive, key=lambda i: -scores[i])
-        return sorted(ranked[: max(2, -(-len(ranked) // 3))])
 
     def _part(self, rows: Any) -> tuple[Any, ...]:
         return tuple(None if part is None else private.take_rows(part, rows) for part in self.data)
@@ -300,7 +289,8 @@ class _Search:
         seconds, scores, spent = time.perf_counter() - start, [], []
         pruned = deepcopy(net)
         for method, same_method in groupby(self.candidates, key=itemgetter(0)):
-            pruner = _ratio_pruner(net, method)
+            given = check_given({"pruning_ratio": 0.0, "method": method}, net)
+            pruner = ratio_pruner(net, PruningSettings.of(net, given), net._calibration_)
             for _, ratio in same_method:
                 start = time.perf_counter()
                 vars(pruned)["module_"] = pruner.prune(ratio).module
@@ -321,28 +311,13 @@ class _Search:
 
     def _score(self, net: Any, rows: Any) -> float:
         X, y, weight = self._part(rows)
-        if weight is None or not _takes_weights(self.scorer):
-            return float(self.scorer(net, X, y))
-        return float(self.scorer(net, X, y, sample_weight=weight))
+        weights = {} if weight is None else accepted(self.scorer, {"sample_weight": weight})
+        return float(self.scorer(net, X, y, **weights))
 
 
-def _ratio_pruner(net: Any, method: Any) -> RatioPruner:
-    """Prunes a dense estimator's network at any ratio, as its method ``prune`` does."""
-    given = check_given({"pruning_ratio": 0.0, "method": method}, net)
-    return ratio_pruner(
-        PrunedMLPAdapter(net),
-        net.dense_module_,
-        PruningSettings.of(net, given),
-        net._calibration_,
-        batch_size=net.calibration_batch_size,
-        random_state=net._seed_,
-    )
-
-
-def _takes_weights(scorer: Callable[..., float]) -> bool:
-    """Whether a scorer can weight the samples, as all of scikit-learn can."""
-    parameters = inspect.signature(scorer).parameters.values()
-    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+def _best(candidates: list[int], scores: Any, count: int) -> list[int]:
+    """The candidates with the best scores, in their order; of equal ones the first."""
+    return sorted(sorted(candidates, key=lambda i: -scores[i])[:count])
 
 
 def _results(
