@@ -212,13 +212,15 @@ feature_names_in_ : array of shape (n_features,)
 """
 
 
-def documented(*, own_parameters: str) -> Callable[[_Class], _Class]:
+def documented(*, own_parameters: str, own_attributes: str = "") -> Callable[[_Class], _Class]:
     """Class decorator that replaces ``{parameters}`` and ``{attributes}`` in a docstring.
 
     Parameters
     ----------
     own_parameters : str
         Documentation of the parameters that only this class has.
+    own_attributes : str, default=""
+        The same for attributes.
     """
 
     def decorate(cls: _Class) -> _Class:
@@ -237,7 +239,7 @@ def documented(*, own_parameters: str) -> Callable[[_Class], _Class]:
         parameters = re.sub(_ENTRY, partial(_if_declared, declared=signature), parameters)
         parameters = re.sub(r"(?m)^(\w[\w, ]*) : .*$", with_default, parameters)
         text = (cls.__doc__ or "").replace("    {parameters}\n", _indented(parameters))
-        cls.__doc__ = text.replace("    {attributes}\n", _indented(ATTRIBUTES))
+        cls.__doc__ = text.replace("    {attributes}\n", _indented(own_attributes + ATTRIBUTES))
         return cls
 
     return decorate

@@ -70,6 +70,20 @@ SEARCH_PARAMETERS = (
     "    unlikely to win are left out, see the notes."
 )
 
+SEARCH_ATTRIBUTES = """
+best_pruning_ratio_, best_method_ : float, str or Criterion
+best_score_, best_index_ : float, int
+    The mean score of the best candidate, and its place in ``cv_results_``.
+cv_results_ : dict of str to array
+    As in ``GridSearchCV``, and the scores before the refit. A score is nan in folds in which a
+    candidate was left out; ``n_folds`` counts the others.
+scores_ : array of shape (n_methods, n_pruning_ratios, n_splits)
+    The scores of the folds.
+n_splits_ : int
+refit_time_ : float
+    Seconds of the final fit.
+"""
+
 
 def searching(cls: _Class) -> _Class:
     """Class decorator: the constructor has the parameters of the parent and those of a search."""

@@ -7,10 +7,12 @@ from typing import ClassVar
 from .classifier import CLASSIFIER_PARAMETERS, PrunedMLPClassifier
 from .documentation import documented
 from .regressor import REGRESSOR_PARAMETERS, PrunedMLPRegressor
-from .search import SEARCH_PARAMETERS, RatioSearch, searching
+from .search import SEARCH_ATTRIBUTES, SEARCH_PARAMETERS, RatioSearch, searching
 
 
-@documented(own_parameters=f"{SEARCH_PARAMETERS}\n{REGRESSOR_PARAMETERS}")
+@documented(
+    own_parameters=f"{SEARCH_PARAMETERS}\n{REGRESSOR_PARAMETERS}", own_attributes=SEARCH_ATTRIBUTES
+)
 @searching
 class PrunedMLPRegressorCV(RatioSearch, PrunedMLPRegressor):
     """Regressor that chooses its pruning ratio and method by cross-validation.
@@ -24,17 +26,6 @@ class PrunedMLPRegressorCV(RatioSearch, PrunedMLPRegressor):
 
     Attributes
     ----------
-    best_pruning_ratio_, best_method_ : float, str or Criterion
-    best_score_, best_index_ : float, int
-        The mean score of the best candidate, and its place in ``cv_results_``.
-    cv_results_ : dict of str to array
-        As in ``GridSearchCV``, and the scores before the refit. A score is nan in folds in which a
-        candidate was left out; ``n_folds`` counts the others.
-    scores_ : array of shape (n_methods, n_pruning_ratios, n_splits)
-        The scores of the folds.
-    n_splits_ : int
-    refit_time_ : float
-        Seconds of the final fit.
     {attributes}
 
     See Also
@@ -67,7 +58,9 @@ class PrunedMLPRegressorCV(RatioSearch, PrunedMLPRegressor):
     }
 
 
-@documented(own_parameters=f"{SEARCH_PARAMETERS}\n{CLASSIFIER_PARAMETERS}")
+@documented(
+    own_parameters=f"{SEARCH_PARAMETERS}\n{CLASSIFIER_PARAMETERS}", own_attributes=SEARCH_ATTRIBUTES
+)
 @searching
 class PrunedMLPClassifierCV(RatioSearch, PrunedMLPClassifier):
     """Classifier that chooses its pruning ratio and method by cross-validation.
@@ -81,17 +74,6 @@ class PrunedMLPClassifierCV(RatioSearch, PrunedMLPClassifier):
 
     Attributes
     ----------
-    best_pruning_ratio_, best_method_ : float, str or Criterion
-    best_score_, best_index_ : float, int
-        The mean score of the best candidate, and its place in ``cv_results_``.
-    cv_results_ : dict of str to array
-        As in ``GridSearchCV``, and the scores before the refit. A score is nan in folds in which a
-        candidate was left out; ``n_folds`` counts the others.
-    scores_ : array of shape (n_methods, n_pruning_ratios, n_splits)
-        The scores of the folds.
-    n_splits_ : int
-    refit_time_ : float
-        Seconds of the final fit.
     {attributes}
 
     See Also
