@@ -60,6 +60,11 @@ class MaskedWeights:
         if present:
             private.multiply([g for g, _ in present], [k for _, k in present])
 
+    @torch.no_grad()
+    def _multiply(self) -> None:
+        """Set removed weights to zero, or to minus zero; several times faster than ``apply``."""
+        private.multiply(self.parameters, self.kept)
+
     def stepping(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return an optimiser's ``step`` that keeps removed weights at zero.
 
@@ -75,7 +80,7 @@ class MaskedWeights:
                 result = step()
             else:
                 result = step(self.masking(closure))
-            self.apply()
+            self._multiply()
             return result
 
         return masked_step
