@@ -297,7 +297,7 @@ class Phase:
         """A new record of the best weights; that of a refit includes the weights before it."""
         net, valid = self.net, self.datasets["dataset_valid"]
         best = BestWeights(trained)
-        if self.name == "refit" and isinstance(valid, Samples) and not _overridden(net):
+        if self.name == "refit" and isinstance(valid, Samples) and not overridden(net):
             batches = TensorBatches(net._data.in_network_units(valid), 1024)
             best.update(mean_loss(net.network_, net._loss_function(), batches), epoch=0)
         return best
@@ -375,14 +375,14 @@ def _runs_fast(net: Any, train: Any, valid: Any, forward_params: Mapping[str, An
     in_memory = isinstance(train, Samples) and isinstance(valid, Samples | type(None))
     return (
         in_memory
-        and not (_overridden(net) or watched or forward_params)
+        and not (overridden(net) or watched or forward_params)
         and net._data.are_sliced("iterator_train", "iterator_valid")
         and len(net._all_optimizers()) == 1
         and not needs_closure(net.optimizer_)
     )
 
 
-def _overridden(net: Any) -> bool:
+def overridden(net: Any) -> bool:
     """Whether a subclass of the user does something else with batches, outputs or losses."""
     return not all(is_of_library(getattr(net, name)) for name in _PER_BATCH + _PER_STEP)
 

@@ -57,7 +57,7 @@ def train_more(
     """
     n_epochs: int = net.max_epochs if epochs is None else epochs
     if hasattr(net, "masks_"):
-        train(net, "refit", data, n_epochs, holds_out=_refit_holds_out(net), begin=begin)
+        train(net, "refit", data, n_epochs, holds_out=refit_holds_out(net), begin=begin)
     else:
         net.dense_epochs_, net._valid_loss = train(
             net, "dense", data, n_epochs, begin=begin, on_split=on_split
@@ -193,7 +193,7 @@ def refit(net: Any, data: FitData, epochs: int) -> None:
         net.network_.load_state_dict(net.initial_module_.state_dict(), strict=False)
         MaskedWeights.of(net.network_, net.masks_).apply()
     with _refit_weight_decay(net, data.dataset):
-        train(net, "refit", data, epochs, holds_out=_refit_holds_out(net), lr=_refit_lr(net))
+        train(net, "refit", data, epochs, holds_out=refit_holds_out(net), lr=_refit_lr(net))
 
 
 def n_refit_epochs(net: Any, epochs: int | None) -> int:
@@ -210,7 +210,7 @@ def _refit_lr(net: Any) -> float:
     return net.lr / 2 if net.refit_strategy == "finetune" else net.lr
 
 
-def _refit_holds_out(net: Any) -> bool:
+def refit_holds_out(net: Any) -> bool:
     """Whether the fine-tuning needs validation data."""
     watched = [getattr(callback, "monitor", None) for _, callback in net.callbacks_]
     return (

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field
-from itertools import groupby, product
-from math import ceil
+from collections.abc import Sequence
+from itertools import product
 from numbers import Integral
-from operator import itemgetter
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.stats import rankdata
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 
-from ..utils import private
 from .base import PrunedMLP
-from .fit_data import accepted
+from .elimination import Elimination, Fold
 from .parameters import Number
-from .prune_estimator import PruningSettings, check_given, ratio_pruner
 from .rollback import unchanged_on_error
 
 _Class = TypeVar("_Class", bound=type)
@@ -106,20 +99,6 @@ def searching(cls: _Class) -> _Class:
     return cls
 
 
-@dataclass
-class _Fold:
-    """A dense network, the rows of its fold, and the scores of the candidates."""
-
-    dense: Any
-    train: Any
-    test: Any
-    fit_seconds: float
-    before_refit: np.ndarray
-    seconds: np.ndarray
-    scores: dict[int, float] = field(default_factory=dict)
-    refit_seconds: dict[int, float] = field(default_factory=dict)
-
-
 class RatioSearch(PrunedMLP):
     """Chooses the pruning ratio and the method, then fits with them."""
 
@@ -186,18 +165,18 @@ class RatioSearch(PrunedMLP):
             self._check_training_data(X, y, sample_weight, reset=True)
             splitter: Any = check_cv(self.cv, y, classifier=is_classifier(self))
             folds = list(splitter.split(X, y))
-            search = _Search(
+            search = Elimination(
                 self._plain(*candidates[0]),
                 candidates,
                 (X, y, sample_weight),
                 fit_params,
                 cast(Any, check_scoring(self, self.scoring)),
+                self.refit_all,
+                self.one_standard_error,
+                self.n_jobs,
+                self.progress,
             )
-            parallel = Parallel(n_jobs=self.n_jobs)
-            found = search.run(
-                parallel, folds, refit_all=self.refit_all, by_ratio=self.one_standard_error
-            )
-            self._take_results(candidates, found)
+            self._take_results(candidates, search.run(folds))
             start = time.perf_counter()
             super().fit(X, y, sample_weight, **fit_params)
             self.refit_time_ = time.perf_counter() - start
@@ -216,10 +195,11 @@ class RatioSearch(PrunedMLP):
         """The estimator without the search."""
         kind = next(base for base in type(self).__mro__ if not issubclass(base, RatioSearch))
         given = self.get_params(deep=False)
-        parameters = {name: value for name, value in given.items() if name not in _PARAMETERS}
-        return clone(kind(**parameters, method=method, pruning_ratio=ratio))
+        given = {name: value for name, value in given.items() if name not in _PARAMETERS}
+        chosen = {"method": method, "pruning_ratio": ratio, "progress": False}
+        return clone(kind(**given | chosen))
 
-    def _take_results(self, candidates: list[tuple[Any, float]], folds: list[_Fold]) -> None:
+    def _take_results(self, candidates: list[tuple[Any, float]], folds: list[Fold]) -> None:
         """Set the attributes of the search."""
         scores = np.array(
             [[fold.scores.get(i, np.nan) for fold in folds] for i in range(len(candidates))]
@@ -238,104 +218,8 @@ class RatioSearch(PrunedMLP):
         self.scores_ = scores.reshape(len(self.methods), len(self.pruning_ratios), len(folds))
 
 
-@dataclass
-class _Search:
-    """Scores candidates in all folds; a dense network is trained once per fold."""
-
-    estimator: Any
-    candidates: list[tuple[Any, float]]
-    data: tuple[Any, Any, Any]
-    fit_params: Mapping[str, Any]
-    scorer: Callable[..., float]
-
-    def run(
-        self,
-        parallel: Parallel,
-        rows: list[tuple[Any, Any]],
-        *,
-        refit_all: bool,
-        by_ratio: bool,
-    ) -> list[_Fold]:
-        """The folds with the scores; those of candidates that were left out are missing."""
-        jobs = (delayed(self._dense_fold)(train, test) for train, test in rows)
-        folds = cast("list[_Fold]", parallel(jobs))
-        net = self.estimator
-        if net.refit_strategy == "none" or net.refit_epochs == 0:
-            for fold in folds:
-                fold.scores = dict(enumerate(fold.before_refit))
-            return folds
-        alive = list(range(len(self.candidates)))
-        before = np.mean([fold.before_refit for fold in folds], axis=0)
-        if not refit_all:
-            alive = self._best_of_each_ratio(alive, before, lambda n: ceil(n / 2))
-        for number, fold in enumerate(folds, start=1):
-            jobs = (delayed(self._refit_score)(fold, i) for i in alive)
-            found = cast("list[tuple[float, float]]", parallel(jobs))
-            for i, (score, seconds) in zip(alive, found, strict=True):
-                fold.scores[i], fold.refit_seconds[i] = score, seconds
-            means = {i: np.mean([f.scores[i] for f in folds[:number]]) for i in alive}
-            if by_ratio and not refit_all:
-                alive = self._best_of_each_ratio(alive, means, lambda n: 1)
-            elif not refit_all:
-                alive = _best(alive, means, max(2, ceil(len(alive) / 3)))
-        return folds
-
-    def _best_of_each_ratio(
-        self, alive: list[int], scores: Any, count: Callable[[int], int]
-    ) -> list[int]:
-        """At each ratio, the candidates with the best scores; ``count`` says how many of all."""
-        kept: list[int] = []
-        for ratio in dict.fromkeys(self.candidates[i][1] for i in alive):
-            here = [i for i in alive if self.candidates[i][1] == ratio]
-            kept += _best(here, scores, count(len(here)))
-        return sorted(kept)
-
-    def _part(self, rows: Any) -> tuple[Any, ...]:
-        return tuple(None if part is None else private.take_rows(part, rows) for part in self.data)
-
-    def _dense_fold(self, train: Any, test: Any) -> _Fold:
-        """Train the dense network of a fold, and score the candidates before a refit."""
-        X, y, weight = self._part(train)
-        net: Any = clone(self.estimator)
-        vars(net)["_stays_dense"] = True
-        start = time.perf_counter()
-        net.fit(X, y, weight, **self.fit_params)
-        seconds, scores, spent = time.perf_counter() - start, [], []
-        pruned = deepcopy(net)
-        for method, same_method in groupby(self.candidates, key=itemgetter(0)):
-            given = check_given({"pruning_ratio": 0.0, "method": method}, net)
-            pruner = ratio_pruner(net, PruningSettings.of(net, given), net._calibration_)
-            for _, ratio in same_method:
-                start = time.perf_counter()
-                vars(pruned)["module_"] = pruner.prune(ratio).module
-                spent.append(time.perf_counter() - start)
-                scores.append(self._score(pruned, test))
-        return _Fold(net, train, test, seconds, np.array(scores), np.array(spent))
-
-    def _refit_score(self, fold: _Fold, candidate: int) -> tuple[float, float]:
-        """The score of a candidate after its refit, and the seconds of the refit."""
-        method, ratio = self.candidates[candidate]
-        start = time.perf_counter()
-        net = fold.dense.prune(pruning_ratio=ratio, method=method, copy=True)
-        if net.sparsity_ > 0:
-            X, y, weight = self._part(fold.train)
-            net.refit(X, y, weight, **self.fit_params)
-        seconds = time.perf_counter() - start
-        return self._score(net, fold.test), seconds
-
-    def _score(self, net: Any, rows: Any) -> float:
-        X, y, weight = self._part(rows)
-        weights = {} if weight is None else accepted(self.scorer, {"sample_weight": weight})
-        return float(self.scorer(net, X, y, **weights))
-
-
-def _best(candidates: list[int], scores: Any, count: int) -> list[int]:
-    """The candidates with the best scores, in their order; of equal ones the first."""
-    return sorted(sorted(candidates, key=lambda i: -scores[i])[:count])
-
-
 def _results(
-    candidates: list[tuple[Any, float]], folds: list[_Fold], scores: np.ndarray
+    candidates: list[tuple[Any, float]], folds: list[Fold], scores: np.ndarray
 ) -> dict[str, Any]:
     """The results with the names of ``GridSearchCV``; nan marks folds that were left out."""
     params = [{"method": method, "pruning_ratio": ratio} for method, ratio in candidates]

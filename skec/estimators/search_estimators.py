@@ -40,6 +40,11 @@ class PrunedMLPRegressorCV(RatioSearch, PrunedMLPRegressor):
     better third goes on, by the mean score so far, and at least two. With ``one_standard_error``,
     the best method of each ratio goes on instead. ``refit_all=True`` leaves none out.
 
+    Up to eight networks of a fold are fine-tuned as one, with stacked weights. This is faster for
+    small networks, and each ends with the weights of its own fine-tuning up to rounding. They are
+    fine-tuned one after the other if they have callbacks, held-out rows, batch normalisation,
+    another loss than the default one, or modules and optimisers that are not known to allow it.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes

@@ -50,6 +50,7 @@ from .patches import (
     weight_gradients,
 )
 from .recorder import Recorder, activation_bytes
+from .stack import StackedLinear, stacked, unstack
 from .support import Support
 from .units import Normalization, Units, units_of
 
@@ -75,6 +76,7 @@ __all__ = [
     "PeriodicEmbedding",
     "PrunableLayer",
     "Recorder",
+    "StackedLinear",
     "Support",
     "Units",
     "activation_bytes",
@@ -113,8 +115,10 @@ __all__ = [
     "scale_outputs",
     "sensitivities",
     "set_coefs",
+    "stacked",
     "summed_gradients",
     "units_of",
+    "unstack",
     "weight_gradients",
     "weighted_loss",
 ]

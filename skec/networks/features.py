@@ -243,10 +243,14 @@ class PeriodicEmbedding(FeatureModule):
         return 1 + self.weight.shape[1]
 
     def forward(self, inputs: Tensor) -> Tensor:
+        # (feature, sample, cosine), in a stack with the network before
         x = inputs.t()[:, :, None]
-        angles = torch.addcmul(self.phase[:, None], x, self.frequency[:, None])
-        periodic = torch.baddbmm(self.bias[:, None], angles.cos(), self.weight.mT)
-        return torch.cat([x, periodic], 2).transpose(0, 1).flatten(1)
+        angles = torch.addcmul(self.phase[..., None, :], x, self.frequency[..., None, :])
+        bias, weight = self.bias.flatten(0, -2)[:, None], self.weight.flatten(0, -3).mT
+        periodic = torch.baddbmm(bias, angles.cos().flatten(0, -3), weight)
+        periodic = periodic.view(*angles.shape[:-1], -1)
+        x = x.expand_as(angles[..., :1])
+        return torch.cat([x, periodic], -1).transpose(-3, -2).flatten(-2)
 
     def extra_repr(self) -> str:
         return f"{self.n_features}, n_frequencies={self.phase.shape[1]}, size={self.width - 1}"
@@ -280,7 +284,7 @@ class FeatureWeights(FeatureModule):
         self.weight = nn.Parameter(torch.full((n_features,), 1.0 / rate, dtype=dtype))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return inputs * (self.rate * self.weight)
+        return inputs * (self.rate * self.weight)[..., None, :]
 
     def extra_repr(self) -> str:
         return f"{self.n_features}, rate={self.rate:g}"

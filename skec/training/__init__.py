@@ -3,7 +3,7 @@
 from .backprop import Chain
 from .batches import TensorBatches
 from .environment import seeded_global_generator, small_network_mode, threads_for
-from .losses import LossFunction, loss_with_gradient
+from .losses import LossFunction, loss_with_gradient, sums_over_stacks
 from .masks import MaskedWeights
 from .optimizer import AdamW, fast_step, needs_closure, supports_fused
 from .schedules import LR_SCHEDULES, LearningRate
@@ -24,6 +24,7 @@ __all__ = [
     "needs_closure",
     "seeded_global_generator",
     "small_network_mode",
+    "sums_over_stacks",
     "supports_fused",
     "threads_for",
 ]

@@ -20,6 +20,7 @@ from ..networks import (
     FeatureWeights,
     InputColumns,
     PeriodicEmbedding,
+    StackedLinear,
     runs_in_order,
 )
 from ..utils import private
@@ -72,14 +73,33 @@ class _Linear(_Operation):
         return torch.mm(grad, self.weight)
 
 
+class _StackedLinear(_Linear):
+    """The same for a stack of networks."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.inputs = inputs.expand(len(self.weight), *inputs.shape[-2:])
+        if self.bias is None:
+            return torch.bmm(self.inputs, self.weight.mT)
+        return torch.baddbmm(self.bias[:, None], self.inputs, self.weight.mT)
+
+    def write_gradients(self, grad: Tensor) -> None:
+        torch.bmm(grad.mT, self.inputs, out=self.weight_grad)
+        if self.bias_grad is not None:
+            torch.sum(grad, 1, out=self.bias_grad)
+
+    def backward(self, grad: Tensor) -> Tensor:
+        self.write_gradients(grad)
+        return torch.bmm(grad, self.weight)
+
+
 class _FeatureWeights(_Operation):
-    """A learned factor for each column."""
+    """A learned factor for each column; of each network in a stack."""
 
     n_parameters = 1
     inputs: Tensor  # of the last forward pass
 
     def __init__(self, layer: FeatureWeights):
-        self.rate, self.weight = layer.rate, layer.weight.detach()
+        self.rate, self.weight = layer.rate, layer.weight.detach()[..., None, :]
         self.weight_grad = _allocated_grad(layer.weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -87,7 +107,7 @@ class _FeatureWeights(_Operation):
         return inputs * (self.rate * self.weight)
 
     def write_gradients(self, grad: Tensor) -> None:
-        torch.sum(grad * self.inputs, 0, out=self.weight_grad).mul_(self.rate)
+        torch.sum(grad * self.inputs, -2, out=self.weight_grad).mul_(self.rate)
 
     def backward(self, grad: Tensor) -> Tensor:
         self.write_gradients(grad)
@@ -95,31 +115,40 @@ class _FeatureWeights(_Operation):
 
 
 class _PeriodicEmbedding(_Operation):
-    """Each feature with linear functions of its cosines; the first operation of a chain."""
+    """Each feature with linear functions of its cosines; the first operation of a chain.
+
+    Tensors have the dimensions (feature, sample, ...). In a stack, the features of one network
+    follow those of another.
+    """
 
     n_parameters = 4
     saved: tuple[Tensor, Tensor, Tensor]  # features, angles and cosines of the last forward pass
 
     def __init__(self, layer: PeriodicEmbedding):
-        self.frequency, self.phase = layer.frequency.detach(), layer.phase.detach()
-        self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
-        self.frequency_grad, self.phase_grad, self.weight_grad, self.bias_grad = (
-            _allocated_grad(p) for p in (layer.frequency, layer.phase, layer.weight, layer.bias)
-        )
+        def flat(parameter: Tensor, last: int) -> tuple[Tensor, Tensor]:
+            gradient = _allocated_grad(parameter)
+            return parameter.detach().flatten(0, last), gradient.flatten(0, last)
+
+        self.n_features, self.stack = layer.n_features, layer.bias.shape[:-2]
+        self.frequency, self.frequency_grad = flat(layer.frequency, -2)
+        self.phase, self.phase_grad = flat(layer.phase, -2)
+        self.weight, self.weight_grad = flat(layer.weight, -3)
+        self.bias, self.bias_grad = flat(layer.bias, -2)
 
     def forward(self, inputs: Tensor) -> Tensor:
         x = inputs.t()[:, :, None]
+        x = x.expand(*self.stack, *x.shape).flatten(0, -3)
         angles = torch.addcmul(self.phase[:, None], x, self.frequency[:, None])
         cosines = angles.cos()
         periodic = torch.baddbmm(self.bias[:, None], cosines, self.weight.mT)
         self.saved = x, angles, cosines
-        return torch.cat([x, periodic], 2).transpose(0, 1).flatten(1)
+        outputs = torch.cat([x, periodic], 2)
+        outputs = outputs.view(*self.stack, self.n_features, *outputs.shape[1:])
+        return outputs.transpose(-3, -2).flatten(-2)
 
     def write_gradients(self, grad: Tensor) -> None:
         x, angles, cosines = self.saved
-        grad = grad.unflatten(1, (len(x), -1))[:, :, 1:].transpose(
-            0, 1
-        )  # (feature, sample, output)
+        grad = grad.unflatten(-1, (self.n_features, -1))[..., 1:].transpose(-3, -2).flatten(0, -3)
         torch.bmm(grad.mT, cosines, out=self.weight_grad)
         torch.sum(grad, 1, out=self.bias_grad)
         angle_grad = torch.bmm(grad, self.weight).mul_(angles.sin_()).neg_()
@@ -159,7 +188,8 @@ class _Dropout(_Operation):
         self.keep, self.generator = 1.0 - layer.p, generator
 
     def forward(self, inputs: Tensor) -> Tensor:
-        kept = _random_bits(inputs, self.keep, self.generator)
+        like = inputs if inputs.ndim == 2 else inputs[0]  # the same units in all networks
+        kept = _random_bits(like, self.keep, self.generator)
         self.mask = kept.to(inputs.dtype).mul_(1.0 / max(self.keep, 1e-12))
         return inputs * self.mask
 
@@ -263,7 +293,8 @@ class Chain:
 
         A module is a chain if it is a ``torch.nn.Sequential`` (nested or not) of linear layers,
         known activations, dropout and identities, all trainable and without hooks. The modules of
-        :class:`skec.networks.MLP` that act on features may come first.
+        :class:`skec.networks.MLP` that act on features may come first. A stack of such networks
+        (:func:`skec.networks.stacked`) is a chain too.
         """
         operations: list[_Operation] = []
         for layer in _flatten(module):
@@ -274,6 +305,8 @@ class Chain:
                 return None
             if type(layer) is nn.Linear:
                 operations.append(_Linear(layer))
+            elif type(layer) is StackedLinear:
+                operations.append(_StackedLinear(layer))
             elif type(layer) is FeatureWeights:
                 operations.append(_FeatureWeights(layer))
             elif type(layer) is PeriodicEmbedding and first:

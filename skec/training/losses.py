@@ -35,9 +35,11 @@ def loss_with_gradient(
     -------
     callable
         Takes the targets and weights of a batch. Returns a function of the outputs, which returns
-        the loss and its gradient.
+        the loss and its gradient. For the two losses that are computed directly, the outputs may
+        be those of a stack of networks. The loss is then the mean over the networks, and the
+        gradient is that of their sum.
     """
-    if loss is None and type(criterion) is nn.MSELoss and criterion.reduction == "mean":
+    if loss is None and _is_plain_squared_error(criterion):
         return lambda targets, weights: partial(_squared_error, targets=targets, weights=weights)
     if loss is None and _is_plain_cross_entropy(criterion):
         smoothing = cast(nn.CrossEntropyLoss, criterion).label_smoothing
@@ -66,6 +68,15 @@ def _by_autograd(
     return evaluate
 
 
+def sums_over_stacks(criterion: nn.Module) -> bool:
+    """Whether :func:`loss_with_gradient` takes the outputs of a stack of networks."""
+    return _is_plain_squared_error(criterion) or _is_plain_cross_entropy(criterion)
+
+
+def _is_plain_squared_error(criterion: nn.Module) -> bool:
+    return type(criterion) is nn.MSELoss and criterion.reduction == "mean"
+
+
 def _is_plain_cross_entropy(criterion: nn.Module) -> bool:
     return (
         type(criterion) is nn.CrossEntropyLoss
@@ -83,7 +94,7 @@ def _of_classes(
         return otherwise(targets, weights)
 
     def evaluate(outputs: Tensor) -> tuple[Tensor, Tensor]:
-        if outputs.ndim != 2:
+        if outputs.ndim < 2 or outputs.shape[-2] != len(targets):
             return otherwise(targets, weights)(outputs)
         return _cross_entropy(outputs, targets, weights, smoothing)
 
@@ -94,23 +105,25 @@ def _cross_entropy(
     outputs: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float
 ) -> tuple[Tensor, Tensor]:
     """Mean of ``−Σ_k t_k log p_k`` with ``t = (1 − smoothing) onehot + smoothing / n_classes``."""
-    n_samples, n_classes = outputs.shape
-    wanted = torch.full_like(outputs, smoothing / n_classes)
+    n_samples, n_classes = outputs.shape[-2:]
+    wanted = outputs.new_full((n_samples, n_classes), smoothing / n_classes)
     ones = outputs.new_full((1, 1), 1.0 - smoothing).expand(n_samples, 1)
     wanted.scatter_add_(1, targets[:, None], ones)
-    logs = torch.log_softmax(outputs, 1)
+    logs = torch.log_softmax(outputs, -1)
     gradient = logs.exp().sub_(wanted)
     if weights is not None:
         wanted, gradient = wanted.mul_(weights[:, None]), gradient.mul_(weights[:, None])
-    value = torch.dot(wanted.view(-1), logs.view(-1)) * (-1.0 / n_samples)
+    value = torch.dot(wanted.expand_as(logs).reshape(-1), logs.view(-1))
+    value = value * (-n_classes / logs.numel())
     return value, gradient.mul_(1.0 / n_samples)
 
 
 def _squared_error(
     outputs: Tensor, targets: Tensor, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    difference = outputs.reshape(targets.shape) - targets
-    scale = 1.0 / difference.numel()
+    stack = outputs.shape[:1] if outputs.ndim > targets.ndim else ()
+    difference = outputs.reshape(*stack, *targets.shape) - targets
+    scale = 1.0 / targets.numel()
     weighted = difference if weights is None else difference * weights[:, None]
-    value = torch.dot(weighted.view(-1), difference.view(-1)) * scale
+    value = torch.dot(weighted.view(-1), difference.view(-1)) / difference.numel()
     return value, (weighted * (2.0 * scale)).view_as(outputs)

@@ -1,6 +1,7 @@
 """What a fit shows while it runs: the table of verbose, and progress bars."""
 
 import copy
+import inspect
 import io
 import pickle
 import re
@@ -245,6 +246,26 @@ def test_prune_of_the_library_has_a_bar(capsys):
     X = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     skec.prune(MLP(4, 1, (6,)), X, pruning_ratio=0.5, n_steps=4, progress=True)
     assert bars(capsys.readouterr().err) == [("prune", 4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "refits"),
+    [({}, [("refit", 4, 4), ("refit", 4, 4)]), ({"refit_all": True}, [("refit", 18, 18)])],
+    ids=["elimination", "all"],
+)
+def test_a_search_counts_folds_and_candidates(regression, settings, refits, capsys):
+    given = regression.make(progress=True, early_stopping=False).get_params(deep=False)
+    for name in inspect.signature(skec.PrunedMLPRegressor).parameters:
+        if name not in inspect.signature(skec.PrunedMLPRegressorCV).parameters:
+            given.pop(name)
+    methods = ["ec", "magnitude", "lamp"]
+    net = skec.PrunedMLPRegressorCV(
+        **given, pruning_ratios=[0.4, 0.8], methods=methods, cv=3, **settings
+    )
+    net.fit(regression.X, regression.y)
+    found = bars(capsys.readouterr().err)
+    assert found[:-3] == [("folds", 3, 3), *refits]
+    assert [name for name, _, _ in found[-3:]] == ["dense", "prune", "refit"]  # the final fit
 
 
 def test_bars_can_be_nested_for_a_search(case, capsys):

@@ -68,18 +68,23 @@ def test_equals_a_grid_search_and_trains_once_per_fold(case, refit, dense_fits):
     found = make(case, refit_strategy=refit, refit_all=True).fit(case.X, case.y)
     assert dense_fits() - before == 3 + 1
     theirs = expected.cv_results_
+    exact = refit == "none"  # networks that are fine-tuned as one differ by rounding
     for name in ("split0_test_score", "split2_test_score", "mean_test_score", "std_test_score"):
-        np.testing.assert_allclose(found.cv_results_[name], theirs[name], rtol=1e-12)
+        np.testing.assert_allclose(
+            found.cv_results_[name], theirs[name], rtol=1e-12 if exact else 1e-5
+        )
     np.testing.assert_array_equal(found.cv_results_["rank_test_score"], theirs["rank_test_score"])
     assert found.cv_results_["params"] == theirs["params"]
     best = {"method": found.best_method_, "pruning_ratio": found.best_pruning_ratio_}
     assert best == expected.best_params_
-    assert found.best_score_ == pytest.approx(expected.best_score_, rel=1e-12)
+    assert found.best_score_ == pytest.approx(expected.best_score_, rel=1e-5)
     np.testing.assert_array_equal(case.outputs(found), case.outputs(expected.best_estimator_))
     assert found.scores_.shape == (4, 3, 3)
 
 
-@pytest.mark.parametrize("settings", [{}, {"one_standard_error": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"one_standard_error": True}, {"refit_all": True}], ids=str
+)
 def test_the_number_of_processes_does_not_matter(case, settings):
     one, two = (make(case, n_jobs=n, **settings).fit(case.X, case.y) for n in (1, 2))
     for name, values in one.cv_results_.items():
@@ -120,7 +125,7 @@ def test_candidates_that_cannot_win_are_left_out(case, by_ratio):
         scores = found.cv_results_[f"split{fold}_test_score"]
         assert set(np.flatnonzero(~np.isnan(scores))) == kept
         everything = full.cv_results_[f"split{fold}_test_score"]
-        np.testing.assert_array_equal(scores[list(kept)], everything[list(kept)])
+        np.testing.assert_allclose(scores[list(kept)], everything[list(kept)], rtol=1e-5)
     assert found.best_index_ in rounds[-1]
     ranks = found.cv_results_["rank_test_score"]
     assert max(ranks[i] for i in rounds[-1]) < min(ranks[i] for i in set(range(12)) - rounds[-1])

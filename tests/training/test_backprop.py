@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from skec import compact
-from skec.networks import ACTIVATIONS, MLP, InputColumns, weighted_loss
+from skec.networks import ACTIVATIONS, MLP, InputColumns, stacked, weighted_loss
 from skec.training import Chain, loss_with_gradient
 from skec.training.backprop import _ACTIVATIONS
 
@@ -389,3 +389,39 @@ class TestLosses:
         value, gradient = loss_with_gradient(nn.MSELoss(), own)(y, w)(torch.zeros_like(y))
         torch.testing.assert_close(value, (y**4 * w[:, None]).sum())
         torch.testing.assert_close(gradient, -4 * y**3 * w[:, None])
+
+
+FEATURES = {"feature_embedding": True, "feature_weights": True}
+
+
+@pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("features", [{}, {"feature_weights": True}, FEATURES], ids=str)
+def test_a_stack_has_the_gradients_of_its_networks(classes, weighted, features):
+    X, y, w = samples()
+    w = w if weighted else None
+    y = y.argmax(1) if classes else y
+    criterion = nn.CrossEntropyLoss(label_smoothing=0.1) if classes else nn.MSELoss()
+    loss = loss_with_gradient(criterion)(y, w)
+    generator = torch.Generator().manual_seed(3)
+    settings = {"zero_output": False, "generator": generator, "dtype": torch.float64}
+    networks = [MLP(4, 3, (6, 5), **settings, **features) for _ in range(3)]
+    stack = stacked(networks)
+    value, gradients = by_chain(stack, X, loss)
+    each = [by_chain(network, X, loss) for network in networks]
+    torch.testing.assert_close(value, torch.stack([v for v, _ in each]).mean())
+    for name, gradient in gradients.items():
+        expected = torch.stack([one[name] for _, one in each])
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_dropout_leaves_out_the_same_units_in_all_networks_of_a_stack():
+    networks = [MLP(4, 3, (6, 5), dropout=0.5, zero_output=False) for _ in range(3)]
+    stack, loss = stacked(networks), lambda outputs: (outputs.sum(), torch.ones_like(outputs))
+    X = torch.randn(17, 4)
+    Chain.of(stack, torch.Generator().manual_seed(0)).step(X, loss)
+    for i, network in enumerate(networks):
+        Chain.of(network, torch.Generator().manual_seed(0)).step(X, loss)
+        for name, parameter in network.named_parameters():
+            stacked_gradient = stack.get_parameter(name).grad[i]
+            torch.testing.assert_close(stacked_gradient, parameter.grad, rtol=1e-4, atol=1e-5)
