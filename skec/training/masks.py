@@ -57,8 +57,7 @@ class MaskedWeights:
         """Set the gradients of removed weights to zero."""
         grads = [parameter.grad for parameter in self.parameters]
         present = [(g, k) for g, k in zip(grads, self.kept, strict=True) if g is not None]
-        if present:
-            private.multiply([g for g, _ in present], [k for _, k in present])
+        private.multiply([g for g, _ in present], [k for _, k in present])
 
     @torch.no_grad()
     def _multiply(self) -> None:

@@ -167,8 +167,9 @@ def adam_state(optimizer: Any, group: dict[str, Any]) -> tuple[list[Tensor], ...
 
 def multiply(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> None:
     """Multiply tensors in place, all in one call. The public way takes one call per tensor."""
-    # torch exports it, its type stubs do not
-    torch._foreach_mul_(list(tensors), list(factors))  # pyright: ignore[reportPrivateImportUsage]
+    if tensors:
+        # torch exports it, its type stubs do not
+        torch._foreach_mul_(list(tensors), list(factors))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def add_one(tensors: Sequence[Tensor]) -> None:

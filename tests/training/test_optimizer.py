@@ -235,3 +235,11 @@ class TestMaskedWeights:
         masked.apply()
         assert not weight[~mask].any()
         assert torch.equal(weight[mask], kept)
+
+
+def test_a_network_without_masks_takes_plain_steps():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([parameter], lr=0.5)
+    parameter.grad = torch.ones(2)
+    MaskedWeights([]).stepping(optimizer.step)()
+    assert parameter.tolist() == [0.5, 0.5]
