@@ -134,11 +134,16 @@ def _score(request: Request, state: State) -> Scoring:
 
 
 def _settled(scores: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
-    """Scores without differences that come from rounding."""
-    return {
-        name: equal_up_to_rounding(score, layer_of(state.module, name).weight.dtype)
-        for name, score in scores.items()
-    }
+    """Scores without differences that come from rounding; those of removed weights are not used."""
+    settled = {}
+    for name, score in scores.items():
+        kept = state.kept[name]
+        dtype = layer_of(state.module, name).weight.dtype
+        if kept.all():
+            settled[name] = equal_up_to_rounding(score, dtype)
+        else:
+            settled[name] = score.masked_scatter(kept, equal_up_to_rounding(score[kept], dtype))
+    return settled
 
 
 def _allocate(request: Request, scoring: Scoring, state: State, step: int) -> dict[str, Tensor]:
