@@ -1,7 +1,7 @@
 """Computes statistics of layers from a network and calibration samples."""
 
 from .collect import Calibration, collect
-from .data import calibration_samples
+from .data import calibration_samples, samples_of_arrays
 from .metric import (
     OUTPUT_METRICS,
     BernoulliMetric,
@@ -35,4 +35,5 @@ __all__ = [
     "metric_for",
     "poisson_metric",
     "probes_for",
+    "samples_of_arrays",
 ]

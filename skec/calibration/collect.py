@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import PrunableLayer, Recorder, output_tensor, sensitivities, summed_gradients
-from ..utils import Samples
+from ..utils import BatchedSamples, Samples
 from .metric import OutputMetric, Probes
 from .statistics import LayerBatch, LayerStatistics, Need, NetworkStatistic, Statistic
 
@@ -25,7 +25,7 @@ class Calibration:
     ----------
     dense : torch.nn.Module
         The network before any pruning, in evaluation mode. It must not be changed.
-    samples : Samples or None
+    samples : Samples, BatchedSamples or None
         None if no statistic needs samples.
     metric : OutputMetric
         The norm for changes of the outputs.
@@ -36,7 +36,7 @@ class Calibration:
     """
 
     dense: nn.Module
-    samples: Samples | None
+    samples: Samples | BatchedSamples | None
     metric: OutputMetric
     loss: nn.Module | None = None
     batch_size: int = 512
@@ -46,7 +46,7 @@ class Calibration:
         """Number of random probes of the outputs; None if every output is differentiated."""
         return self.metric.n_probes if isinstance(self.metric, Probes) else None
 
-    def known_samples(self) -> Samples:
+    def known_samples(self) -> Samples | BatchedSamples:
         """Return the samples; raise a ``ValueError`` if there are none."""
         if self.samples is None:
             raise ValueError("Calibration samples are required; got X=None. Pass X.")
@@ -83,7 +83,7 @@ class Calibration:
 def collect(
     module: nn.Module,
     layers: Mapping[str, PrunableLayer],
-    samples: Samples,
+    samples: Samples | BatchedSamples,
     statistics: Sequence[type[Statistic]],
     *,
     metric: OutputMetric,
@@ -100,7 +100,7 @@ def collect(
     module : torch.nn.Module
         In evaluation mode. The ``requires_grad`` flags of its parameters are changed and restored.
     layers : mapping of layer name to torch.nn.Linear, Conv1d or Conv2d
-    samples : Samples
+    samples : Samples or BatchedSamples
     statistics : sequence of Statistic classes
     metric : OutputMetric
         The norm for changes of the outputs.
@@ -161,7 +161,7 @@ class _Pass:
         self.weights: list[Tensor] = [layer.weight for layer in layers.values()]
         self.memory: list[Tensor] = []
 
-    def run(self, samples: Samples, batch_size: int) -> None:
+    def run(self, samples: Samples | BatchedSamples, batch_size: int) -> None:
         """Update the statistics with all samples."""
         differentiated = self.weights if self.need & Need.LOSS_GRADIENT else []
         with (
@@ -183,7 +183,7 @@ class _Pass:
                 record.clear()  # before the next batch is made
                 del X, returned, batches, batch
 
-    def _dense(self, record: Recorder, X: Tensor) -> list[Tensor]:
+    def _dense(self, record: Recorder, X: Any) -> list[Tensor]:
         """The layers' pre-activations in the dense network."""
         if self.dense is None:
             raise ValueError("These statistics need the dense network; got dense=None. Pass dense.")
@@ -262,7 +262,7 @@ def _requiring_gradients(module: nn.Module, parameters: Sequence[Tensor]) -> Ite
 
 
 @torch.no_grad()
-def _pre_activations(module: nn.Module, names: Iterable[str], X: Tensor) -> list[Tensor]:
+def _pre_activations(module: nn.Module, names: Iterable[str], X: Any) -> list[Tensor]:
     """Pre-activations of the layers of these names."""
     layers = {name: module.get_submodule(name) for name in names}
     with Recorder(module, layers) as record:

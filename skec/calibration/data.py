@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from numbers import Integral, Number
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ..networks import input_dtype
-from ..utils import LazyRows, Samples, all_finite, is_mapped
+from ..utils import (
+    BatchedSamples,
+    Inputs,
+    LazyRows,
+    Samples,
+    all_finite,
+    check_alone,
+    check_reiterable,
+    is_mapped,
+    is_stream,
+    loaded,
+)
 
 _BLOCK = 2**14  # rows that are checked at a time
 
 
 def calibration_samples(
     module: nn.Module, X: Any, y: Any = None, sample_weight: Any = None
-) -> Samples:
-    """Check arrays or tensors and convert them to the dtype and device of a network.
+) -> Samples | BatchedSamples:
+    """Check data and convert them to the dtype and device of a network.
 
     Parameters
     ----------
     module : torch.nn.Module
-    X : array-like, tensor or LazyRows of shape (n_samples, ...)
+    X : array-like, tensor or LazyRows of shape (n_samples, ...), tuple, dict, or batches
         The inputs of the network: an array of any numeric dtype or of Python's numbers, a list, or
         a frame of pandas or polars. Integers are converted to floats unless the network has
-        embeddings. Of a large ``numpy.memmap``, only the rows in use are read.
+        embeddings. Of a large ``numpy.memmap``, only the rows in use are read. A tuple of arrays,
+        or a dict, holds several inputs. A torch ``Dataset`` or ``DataLoader``, or an iterable of
+        batches, is read batch by batch (see :func:`skec.utils.is_stream`).
     y : array-like or tensor with n_samples rows, default=None
     sample_weight : array-like or tensor of shape (n_samples,), default=None
 
     Returns
     -------
-    Samples
+    Samples or BatchedSamples
         The arguments are not changed. A tensor that needs no conversion is not copied.
 
     Raises
@@ -40,22 +56,30 @@ def calibration_samples(
     ValueError, TypeError
         If the data are not finite numbers or their shapes do not match.
     """
+    if is_stream(X) or isinstance(X, Dataset):
+        check_alone(X, y=y, sample_weight=sample_weight)
+        check_reiterable(X)
+        samples = BatchedSamples(X if is_stream(X) else loaded(X), partial(_samples, module))
+        len(samples)  # the first pass checks all batches
+        return samples
+    return samples_of_arrays(module, X, y, sample_weight)
+
+
+def samples_of_arrays(
+    module: nn.Module, X: Any, y: Any = None, sample_weight: Any = None
+) -> Samples:
+    """The same for data that do not come in batches."""
+    samples = _samples(module, X, y, sample_weight)
+    if samples.total_weight == 0:
+        raise ValueError("sample_weight must be not all zero. Give some samples a weight.")
+    return samples
+
+
+def _samples(module: nn.Module, X: Any, y: Any, sample_weight: Any) -> Samples:
+    """The samples of arrays; their weights may all be zero."""
     parameter = next(module.parameters())
     dtype, device = parameter.dtype, parameter.device
-    if is_mapped(X) and X.ndim == 2 and not _takes_indices(module):
-        X = _finite_rows(LazyRows(X, input_dtype(module), device))
-    given, X = X, _tensor(X, "X")
-    if isinstance(X, LazyRows):
-        pass  # converted when they are read
-    elif X.is_floating_point() or not _takes_indices(module):
-        X = _finite(_converted(X, given, device, input_dtype(module)), "X")
-    else:
-        X = _converted(X, given, device, torch.int64)
-    if X.ndim < 2:
-        raise ValueError(
-            f"X must have shape (n_samples, n_features); got {tuple(X.shape)}. Reshape a "
-            f"single feature with X.reshape(-1, 1)."
-        )
+    X = _inputs(module, X, device)
     if len(X) == 0:
         raise ValueError("X has no samples (n_samples=0). Pass at least one sample.")
     if y is not None:
@@ -66,12 +90,51 @@ def calibration_samples(
         given, sample_weight = sample_weight, _tensor(sample_weight, "sample_weight")
         sample_weight = _finite(_converted(sample_weight, given, device, dtype), "sample_weight")
         _same_length(X, sample_weight, "sample_weight")
-        if sample_weight.ndim != 1 or (sample_weight < 0).any() or not sample_weight.any():
+        if sample_weight.ndim != 1 or (sample_weight < 0).any():
             raise ValueError(
-                "sample_weight must be one non-negative number per sample, not all zero; got "
-                f"shape {tuple(sample_weight.shape)} and minimum {float(sample_weight.min())}."
+                f"sample_weight must be one non-negative number per sample; got shape "
+                f"{tuple(sample_weight.shape)} and minimum {float(sample_weight.min())}."
             )
     return Samples(X, y, sample_weight)
+
+
+def _inputs(module: nn.Module, X: Any, device: torch.device) -> Any:
+    """The features as tensor or LazyRows, or several of them."""
+    named = isinstance(X, Mapping)
+    if named and not X:
+        raise ValueError("X is an empty dict. Pass the inputs of the network by name.")
+    if named or (isinstance(X, tuple) and X and hasattr(X[0], "shape")):
+        names = [f"X[{name!r}]" for name in (X if named else range(len(X)))]
+        values = list(X.values()) if named else X
+        each = [_input(module, v, n, device) for v, n in zip(values, names, strict=True)]
+        for value, name in zip(each, names, strict=True):
+            if value.ndim < 1:
+                raise ValueError(f"{name} must have one row per sample; got a single number.")
+            _same_length(each[0], value, name, names[0])
+        if len(each) == 1 and not named:
+            X = each[0]
+        else:
+            return Inputs(dict(zip(X, each, strict=True)) if named else tuple(each))
+    else:
+        X = _input(module, X, "X", device)
+    if X.ndim < 2:
+        raise ValueError(
+            f"X must have shape (n_samples, n_features); got {tuple(X.shape)}. Reshape a "
+            f"single feature with X.reshape(-1, 1)."
+        )
+    return X
+
+
+def _input(module: nn.Module, X: Any, name: str, device: torch.device) -> Any:
+    """One input of a network."""
+    if is_mapped(X) and X.ndim == 2 and not _takes_indices(module):
+        X = _finite_rows(LazyRows(X, input_dtype(module), device), name)
+    given, X = X, _tensor(X, name)
+    if isinstance(X, LazyRows):  # converted when they are read
+        return X
+    if X.is_floating_point() or not _takes_indices(module):
+        return _finite(_converted(X, given, device, input_dtype(module)), name)
+    return _converted(X, given, device, torch.int64)
 
 
 def _tensor(values: Any, name: str) -> Any:
@@ -151,14 +214,14 @@ def _finite(tensor: Tensor, name: str) -> Tensor:
     return tensor
 
 
-def _finite_rows(rows: LazyRows) -> LazyRows:
+def _finite_rows(rows: LazyRows, name: str) -> LazyRows:
     for start in range(0, len(rows), _BLOCK):
-        _finite(torch.tensor(rows.values[start : start + _BLOCK]), "X")
+        _finite(torch.tensor(rows.values[start : start + _BLOCK]), name)
     return rows
 
 
-def _same_length(X: Any, other: Tensor, name: str) -> None:
+def _same_length(X: Any, other: Any, name: str, first: str = "X") -> None:
     if len(X) != len(other):
         raise ValueError(
-            f"X and {name} must have the same number of rows; got {len(X)} and {len(other)}."
+            f"{first} and {name} must have the same number of rows; got {len(X)} and {len(other)}."
         )

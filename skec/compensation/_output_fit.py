@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp
+from torch.func import vjp
 
 from ..calibration import Calibration
-from ..networks import ChainPoint, Change, LinearChain, activation_bytes, layer_of, output_tensor
+from ..networks import (
+    ChainPoint,
+    Change,
+    LinearChain,
+    activation_bytes,
+    call,
+    layer_of,
+    output_tensor,
+)
 from ..utils import Samples, private
 
 _BATCH_SIZE = 2048  # at most, unless the calibration has larger batches
@@ -42,7 +51,7 @@ class _Batch:
     point: ChainPoint | AutogradPoint | None = None
 
     @property
-    def X(self) -> Tensor:
+    def X(self) -> Any:
         """The inputs, of shape (n_samples, ...)."""
         return self.samples.X[self.rows]
 
@@ -74,19 +83,34 @@ class OutputFit:
         self.masks = [kept_with_bias(module, name, mask) for name, mask in kept.items()]
         self.mask = torch.cat([mask.reshape(-1) for mask in self.masks]).double()
         self.dense, samples = calibration.dense, calibration.known_samples()
-        weights = samples.sample_weight
-        self.total = float(len(samples) if weights is None else weights.sum())
-        self.batches = self._batches_of(samples, calibration.batch_size)
-        self.chain = LinearChain.of(module, kept)
+        self.samples, self.total, few = samples, samples.total_weight, samples.head(16).X
+        # a chain of layers has one input
+        self.chain = LinearChain.of(module, kept) if isinstance(few, Tensor) else None
+        self.size, of_outputs, of_activations = self._sizes(few, calibration.batch_size)
+        self.held: list[_Batch] = []
+        if isinstance(samples, Samples):
+            self.held = self._batches_of(samples, of_outputs, of_activations)
 
-    def _batches_of(self, samples: Samples, batch_size: int) -> list[_Batch]:
-        """Batches of limited memory, the first of which hold what others compute again."""
-        few = samples.X[:16]
-        output = output_tensor(self.dense(few.clone()), len(few))
+    @property
+    def batches(self) -> Iterable[_Batch]:
+        """The batches. Those of a stream hold nothing: their rows may come in another order."""
+        if isinstance(self.samples, Samples):
+            return self.held
+        parts = self.samples.batches(self.size)
+        return (_Batch(Samples(*part), slice(None), holds=False) for part in parts)
+
+    def _sizes(self, few: Any, batch_size: int) -> tuple[int, int, int]:
+        """Number of samples in a batch, and the bytes of outputs and of activations for each."""
+        output = output_tensor(call(self.dense, few), len(few))
         of_outputs = output.nbytes // len(few)
         of_activations = 2 * activation_bytes(self.dense, few) // len(few) + 1
         size = max(batch_size, min(_BATCH_SIZE, _BYTES // 2 // of_activations))
+        return size, of_outputs, of_activations
+
+    def _batches_of(self, samples: Samples, of_outputs: int, of_activations: int) -> list[_Batch]:
+        """Batches of limited memory, the first of which hold what others compute again."""
         batches: list[_Batch] = []
+        size = self.size
         for start in range(0, len(samples), size):
             stop = min(start + size, len(samples))
             holds = start == 0 or stop * of_activations <= _BYTES
@@ -101,9 +125,9 @@ class OutputFit:
         if batch.held_target is not None:
             return batch.held_target
         X = batch.X
-        return output_tensor(self.dense(X.clone()), len(X))
+        return output_tensor(call(self.dense, X), len(X))
 
-    def _at(self, X: Tensor) -> ChainPoint | AutogradPoint:
+    def _at(self, X: Any) -> ChainPoint | AutogradPoint:
         """The network and its Jacobian at some rows."""
         return AutogradPoint(self.module, self.names, X) if self.chain is None else self.chain.at(X)
 
@@ -136,8 +160,8 @@ class OutputFit:
             if layer.bias is not None and bias is not None:
                 parameters[_join(name, "bias")] = layer.bias + bias
         for batch in self.batches:
-            outputs = functional_call(self.module, parameters, (batch.X.clone(),))
-            outputs = output_tensor(outputs, len(batch.X))
+            X = batch.X
+            outputs = output_tensor(call(self.module, X, parameters), len(X))
             error += self._squared_error(outputs, self._target(batch), batch.weights)[0]
         return error / (2 * self.total)
 
@@ -184,7 +208,7 @@ class OutputFit:
 class AutogradPoint:
     """The Jacobian of any network at some inputs, by automatic differentiation."""
 
-    def __init__(self, module: nn.Module, names: list[str], X: Tensor):
+    def __init__(self, module: nn.Module, names: list[str], X: Any):
         self.X, self.names = X, names
         self.layers = {name: layer_of(module, name) for name in names}
         self.parameters: dict[str, Tensor] = {}
@@ -194,7 +218,7 @@ class AutogradPoint:
                 self.parameters[_join(name, "bias")] = layer.bias.detach()
 
         def outputs(parameters: dict[str, Tensor]) -> Tensor:
-            return output_tensor(functional_call(module, parameters, (X.clone(),)), len(X))
+            return output_tensor(call(module, X, parameters), len(X))
 
         self._outputs = outputs
         self.outputs, self._pullback = vjp(outputs, self.parameters)[:2]

@@ -1,5 +1,6 @@
 """Prunable layers of torch modules: their order, inputs, outputs, losses and compaction."""
 
+from .calls import call
 from .chain import POOLING, HiddenLayer, NotAChain, alive_units, chain_of_layers, hidden_layers
 from .compaction import compact, feature_mask, read_features
 from .copies import copy_network
@@ -82,6 +83,7 @@ __all__ = [
     "activation_bytes",
     "alive_units",
     "blocks_of_patches",
+    "call",
     "chain_of_layers",
     "check_finite",
     "check_reduction",

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .calls import call
+
 
 class Recorder:
     """Records the inputs and pre-activations of layers during one forward pass.
@@ -101,14 +103,14 @@ class Recorder:
 
         return record
 
-    def forward(self, module: nn.Module, X: Tensor) -> Any:
+    def forward(self, module: nn.Module, X: Any) -> Any:
         """Run the module on a copy of X; raise if it overwrote a recorded tensor."""
         message = (
             "The network's forward changes the input or output of a layer in place, so autograd "
             "cannot differentiate it. Use the out-of-place operation."
         )
         try:
-            outputs = module(X.clone())
+            outputs = call(module, X)
         except RuntimeError as error:
             if "in-place operation" in str(error):
                 raise ValueError(message) from error
@@ -119,7 +121,7 @@ class Recorder:
         return outputs
 
 
-def activation_bytes(module: nn.Module, X: Tensor) -> int:
+def activation_bytes(module: nn.Module, X: Any) -> int:
     """Approximate bytes of all activations in a forward pass: the outputs of all modules.
 
     Examples
@@ -138,7 +140,7 @@ def activation_bytes(module: nn.Module, X: Tensor) -> int:
     with ExitStack() as hooks:
         for part in module.modules():
             hooks.callback(part.register_forward_hook(add).remove)
-        module(X.clone())
+        call(module, X)
     return total
 
 

@@ -18,6 +18,7 @@ from ..calibration import OutputMetric, calibration_samples
 from ..compensation import Compensation, UnitCompensation
 from ..criteria import Criterion, UnitCriterion
 from ..networks import (
+    call,
     default_loss,
     is_elementwise,
     loss_arguments,
@@ -25,7 +26,7 @@ from ..networks import (
     weighted_loss,
 )
 from ..training import threads_for
-from ..utils import Samples, check_ratio, plain_tensors
+from ..utils import BatchedSamples, Samples, check_ratio, plain_tensors
 from .granularity import Scoring
 from .request import Request, resolve
 from .result import PruningResult, make_result
@@ -260,16 +261,19 @@ def check_scope(scope: Scope | UnitScope, needed_by: str) -> None:
 
 @torch.no_grad()
 def _mean_loss(
-    loss: nn.Module | None, samples: Samples | None, batch_size: int, module: nn.Module
+    loss: nn.Module | None,
+    samples: Samples | BatchedSamples | None,
+    batch_size: int,
+    module: nn.Module,
 ) -> float:
     """Weighted mean of the losses of the samples; nan without targets."""
-    if samples is None or samples.y is None:
+    if samples is None or samples.head(1).y is None:
         return np.nan
     module.eval()
     total, kind = 0.0, loss
     for X, y, weights in samples.batches(batch_size):
         assert y is not None
-        returned = module(X.clone())  # a forward may write into its input
+        returned = call(module, X)
         kind = default_loss(loss, y, len(output_tensors(returned, len(y))))
         try:
             outputs, targets = loss_arguments(kind, returned, y)
@@ -281,12 +285,11 @@ def _mean_loss(
                 raise
             raise ValueError(
                 f"loss={type(kind).__name__} does not take the outputs of the network together "
-                f"with y of shape {tuple(samples.y.shape)} and {samples.y.dtype}: {error}. Pass "
+                f"with y of shape {tuple(y.shape)} and {y.dtype}: {error}. Pass "
                 f"targets that fit, another loss, or no y."
             ) from error
         total += float(value.sum() if _is_sum(kind) else value.mean() * len(y))
-    weight = samples.sample_weight
-    return total / (len(samples) if weight is None else float(weight.sum()))
+    return total / samples.total_weight
 
 
 def _is_sum(loss: nn.Module) -> bool:

@@ -54,14 +54,17 @@ def prune(
         normalisation and pooling between them, and a ``Flatten`` after the last convolution.
         If it returns a tuple, list or dict, all floating-point tensors in it with one row per
         sample are outputs.
-    X : array-like or tensor of shape (n_samples, n_features), default=None
+    X : array-like or tensor of shape (n_samples, n_features), tuple, dict, or batches, default=None
         Calibration data, in the form that the network takes: an array, a list, or a frame of pandas
-        or polars. Ignored by ``"magnitude"``,
+        or polars. A tuple of arrays holds the inputs of a network with several, and a dict holds
+        them by name. Batches are a torch ``Dataset`` or ``DataLoader``, a list of batches, or an
+        iterable of them that can be read several times (see Notes). Ignored by ``"magnitude"``,
         ``"lamp"``, ``"l1"``, ``"l2"``, ``"geometric_median"`` and ``"random"`` with compensation
         ``"none"``, ``"merging"`` or ``"lbyl"``.
     y : array-like or tensor, default=None
         Targets, needed by ``"gradient"`` and ``"taylor"`` only: floats for the mean squared
         error, integer class labels for the cross-entropy of logits, or the targets of ``loss``.
+        None for batches, which contain them.
     pruning_ratio : float
         Fraction of the weights or units to remove, in [0, 1). The number of removed weights is
         rounded to the nearest integer. Of n units ``n (1 − pruning_ratio)`` are kept, rounded down.
@@ -112,7 +115,7 @@ def prune(
         the first argument is the network's return value. None is the mean squared error for float
         targets and the cross-entropy for integer targets.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the calibration samples.
+        Non-negative weights of the calibration samples. None for batches.
     layers : sequence of str, default=None
         Names of the layers to prune, as in ``module.named_modules()``, or patterns such as
         ``"features.*"``. None takes all. The outputs of the network are never removed.
@@ -144,6 +147,13 @@ def prune(
     -----
     Source of ``"ec"``: arXiv:2602.20467. Each step costs about one backpropagation per output. The
     documentation of the other criteria names their sources.
+
+    A batch is ``X``, ``(X,)``, ``(X, y)`` or ``(X, y, sample_weight)``, in the forms of one call; a
+    ``Dataset`` returns such samples. A list is a list of batches if its first entry is a tuple or a
+    list that begins with an array of two or more dimensions, or with a tuple or a dict of arrays;
+    any other list is an array. The batches are read once for the checks, and again for each pass
+    over the data, and few are in memory at a time. Their rows are grouped anew by ``batch_size``,
+    so the result is that of the whole arrays, up to rounding. Only ``"ec_exact"`` loads all rows.
 
     A small network is pruned on one thread: one without convolutions and without a linear layer of
     2**18 weights or more (see :func:`skec.training.threads_for`). For others torch uses the number

@@ -28,7 +28,15 @@ from ..networks import (
     layer_of,
     output_tensors,
 )
-from ..utils import Samples, check_count, check_probes, check_ratio, drawn_seed
+from ..utils import (
+    BatchedSamples,
+    Inputs,
+    Samples,
+    check_count,
+    check_probes,
+    check_ratio,
+    drawn_seed,
+)
 from .granularity import AnyGranularity, get_granularity
 
 
@@ -121,11 +129,11 @@ def resolve(
     generator = torch.Generator().manual_seed(drawn_seed(random_state))
     dense, need = copy_network(module).eval(), Need.of(kind.statistics)
     if samples is not None:
-        few = samples.take(slice(min(batch_size, SHAPE_SAMPLES)))
+        few = samples.head(min(batch_size, SHAPE_SAMPLES))
         outputs = _outputs(dense, few, kind.read_layers(dense, names))
         metric = metric_for(output_metric, loss, outputs, recommended)
-        if need & Need.LOSS_GRADIENT and samples.y is not None:
-            loss = default_loss(loss, samples.y, len(outputs))
+        if need & Need.LOSS_GRADIENT and few.y is not None:
+            loss = default_loss(loss, few.y, len(outputs))
         if need & BACKWARD:
             metric = _probed(metric, outputs, n_probes, generator)
     calibration = Calibration(dense, samples, metric, loss, batch_size)
@@ -134,7 +142,7 @@ def resolve(
 
 def _samples(
     kind: AnyGranularity, module: nn.Module, X: Any, y: Any, sample_weight: Any
-) -> Samples | None:
+) -> Samples | BatchedSamples | None:
     """The calibration samples, or None if they are not needed; raise if X or y is missing."""
     if not kind.statistics:
         return None
@@ -144,12 +152,13 @@ def _samples(
             f"method={method!r} with compensation={kind.compensation.name!r} needs calibration "
             f"data; got X=None. Pass X, or use {kind.without_data}."
         )
-    if y is None and Need.of(kind.statistics) & Need.LOSS_GRADIENT:
+    samples = calibration_samples(module, X, y, sample_weight)
+    if samples.head(1).y is None and Need.of(kind.statistics) & Need.LOSS_GRADIENT:
         raise ValueError(
             f"method={method!r} needs the targets of the calibration data; got y=None. Pass y, or "
             f"use method='ec', which needs none."
         )
-    return calibration_samples(module, X, y, sample_weight)
+    return samples
 
 
 def _outputs(module: nn.Module, samples: Samples, names: Sequence[str]) -> list[Tensor]:
@@ -161,15 +170,17 @@ def _outputs(module: nn.Module, samples: Samples, names: Sequence[str]) -> list[
         If the network does not take the samples, or if one of the named layers does not run exactly
         once, on one vector or map for each sample.
     """
-    X = samples.X[:]
+    X = samples.X
     layers = {name: layer_of(module, name) for name in names}
     with torch.no_grad(), Recorder(module, layers) as record:
         try:
             outputs = record.forward(module, X)
-        except (RuntimeError, IndexError) as error:
-            raise ValueError(
-                f"The network does not take X of shape {tuple(X.shape)}: {error}. Pass X in the "
-                f"form that its forward takes."
+        except (RuntimeError, IndexError, TypeError) as error:
+            shape = X.shape if isinstance(X, Inputs) else tuple(X.shape)
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
+                f"The network does not take X of shape {shape}: {error}. Pass X in the form that "
+                f"its forward takes: several inputs as a tuple or a dict of arrays."
             ) from error
         record.check_complete()
     return output_tensors(outputs, len(X))

@@ -1,6 +1,7 @@
 """Helpers shared by all parts of the library."""
 
 from . import least_squares, private
+from .inputs import Inputs, joined, repeated
 from .lamp import lamp_scores
 from .lazy_rows import LazyRows, in_dtype, is_mapped, small_when_dense
 from .modes import plain_tensors
@@ -18,36 +19,57 @@ from .rounding import (
 from .samples import Samples
 from .seeds import drawn_seed
 from .sentinels import NOT_GIVEN, NotGiven, given
+from .streams import (
+    BatchedSamples,
+    StreamFacts,
+    check_alone,
+    check_reiterable,
+    is_stream,
+    loaded,
+    naming_batch,
+    parts_of,
+)
 from .validation import check_choice, check_count, check_number, check_probes, check_ratio
 
 __all__ = [
     "FOR_UNITS",
     "FOR_WEIGHTS",
     "NOT_GIVEN",
+    "BatchedSamples",
+    "Inputs",
     "LazyRows",
     "NotGiven",
     "Registered",
     "Registry",
     "Samples",
+    "StreamFacts",
     "all_finite",
+    "check_alone",
     "check_choice",
     "check_count",
     "check_number",
     "check_probes",
     "check_ratio",
+    "check_reiterable",
     "drawn_seed",
     "equal_up_to_rounding",
     "exact_where_constant",
     "given",
     "in_dtype",
     "is_mapped",
+    "is_stream",
+    "joined",
     "lamp_scores",
     "least_squares",
+    "loaded",
+    "naming_batch",
+    "parts_of",
     "plain_tensors",
     "precision",
     "print_line",
     "private",
     "progress_bar",
+    "repeated",
     "rounding_of_sums",
     "small_when_dense",
     "weighted_quantiles",

@@ -24,7 +24,7 @@ class Samples(Dataset):
 
     Parameters
     ----------
-    X : tensor or LazyRows of shape (n_samples, n_features)
+    X : tensor or LazyRows of shape (n_samples, n_features), or Inputs
     y : tensor with n_samples rows, default=None
     sample_weight : tensor of shape (n_samples,), default=None
 
@@ -46,6 +46,28 @@ class Samples(Dataset):
         if self.sample_weight is None:
             return x, y
         return {"X": x, "sample_weight": self.sample_weight[index]}, y
+
+    @property
+    def all_parts(self) -> tuple[Any, Tensor | None, Tensor | None]:
+        """Features, targets and weights."""
+        return self.X, self.y, self.sample_weight
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the sample weights, or number of samples."""
+        return float(len(self) if self.sample_weight is None else self.sample_weight.sum())
+
+    def loaded(self, rows: slice) -> Samples:
+        """The samples of some rows, as tensors."""
+        return Samples(*(None if part is None else part[rows] for part in self.all_parts))
+
+    def head(self, n_rows: int) -> Samples:
+        """The first samples, as tensors."""
+        return self.loaded(slice(n_rows))
+
+    def in_memory(self) -> Samples:
+        """The samples themselves."""
+        return self
 
     def take(self, rows: Tensor | slice) -> Samples:
         """Return the samples of some rows."""
@@ -78,9 +100,4 @@ class Samples(Dataset):
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
         """Yield features, targets and weights of consecutive rows."""
         for start in range(0, len(self), batch_size):
-            rows = slice(start, start + batch_size)
-            yield (
-                self.X[rows],
-                None if self.y is None else self.y[rows],
-                None if self.sample_weight is None else self.sample_weight[rows],
-            )
+            yield self.loaded(slice(start, start + batch_size)).all_parts

@@ -69,7 +69,6 @@ NO_NUMBERS = {
     "sparse tensor": torch.from_numpy(VALUES).to_sparse(),
     "pandas strings": pd.DataFrame({"a": ["x", "y", "z"], "b": [1.0, 2.0, 3.0]}),
     "polars strings": pl.DataFrame({"a": ["x", "y", "z"], "b": [1.0, 2.0, 3.0]}),
-    "dict": {"a": [1.0, 2.0, 3.0]},
     "text": "abc",
 }
 
@@ -125,6 +124,12 @@ def test_what_is_no_number_is_refused(name, argument):
     arguments = {"X": VALUES} | {argument: NO_NUMBERS[name]}
     with pytest.raises(TypeError, match=f"{argument} must be a dense array or tensor of numbers"):
         calibration_samples(nn.Linear(2, 1), **arguments)
+
+
+@pytest.mark.parametrize("argument", ["y", "sample_weight"])
+def test_only_inputs_come_by_name(argument):
+    with pytest.raises(TypeError, match=f"{argument} must be a dense array or tensor of numbers"):
+        calibration_samples(nn.Linear(2, 1), VALUES, **{argument: {"a": [1.0, 2.0, 3.0]}})
 
 
 @pytest.mark.parametrize("name", sorted(MISSING))

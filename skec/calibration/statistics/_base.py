@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar, cast
 from torch import Tensor, nn
 
 from ...networks import PrunableLayer
-from ...utils import Samples
+from ...utils import BatchedSamples, Samples
 from ..metric import OutputMetric
 
 
@@ -201,7 +201,7 @@ class NetworkStatistic(Statistic):
         cls,
         module: nn.Module,
         layers: Mapping[str, PrunableLayer],
-        samples: Samples,
+        samples: Samples | BatchedSamples,
         metric: OutputMetric,
     ) -> Mapping[str, Statistic]:
         """Return the statistic of each layer.
@@ -210,7 +210,8 @@ class NetworkStatistic(Statistic):
         ----------
         module : torch.nn.Module
         layers : mapping of layer name to torch.nn.Linear, Conv1d or Conv2d
-        samples : Samples
+        samples : Samples or BatchedSamples
+            ``samples.in_memory()`` loads those that come in batches.
         metric : OutputMetric
         """
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ...networks import PrunableLayer, Recorder, copy_network, layer_of, output_tensor
-from ...utils import Samples, private, without_rounding
+from ...networks import PrunableLayer, Recorder, call, copy_network, layer_of, output_tensor
+from ...utils import BatchedSamples, Samples, private, repeated, without_rounding
 from ..metric import OutputMetric
 from ._base import NetworkStatistic
 
@@ -40,7 +40,7 @@ class ExactElimination(NetworkStatistic):
         cls,
         module: nn.Module,
         layers: Mapping[str, PrunableLayer],
-        samples: Samples,
+        samples: Samples | BatchedSamples,
         metric: OutputMetric,
     ) -> Mapping[str, ExactElimination]:
         linear = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Linear)}
@@ -55,12 +55,13 @@ class ExactElimination(NetworkStatistic):
                 f"{_MAX_PASSES:,.0f} are allowed. Pass fewer samples, select fewer layers with "
                 f"layers=[...], or use method='ec', which backpropagates once."
             )
+        samples = samples.in_memory()
         measured = {name: cls(layer) for name, layer in linear.items()}
         probed = copy_network(module)  # hooks of its own may leave tensors of jvp on it
         with torch.no_grad(), tqdm(total=n_weights, unit="weight", disable=None) as bar:
             outputs = torch.cat(
                 [
-                    output_tensor(probed(part.X[:].clone()), len(part))
+                    output_tensor(call(probed, part.X[:]), len(part))
                     for part in map(samples.take, _blocks(len(samples)))
                 ]
             )
@@ -136,7 +137,7 @@ class _UnitProbe:
         handle = self.layer.register_forward_hook(add, prepend=True)
         try:
             X = self.samples.X[rows]
-            outputs = self.module(X.repeat(n, *[1] * (X.ndim - 1)))
+            outputs = call(self.module, repeated(X, n))
         finally:
             handle.remove()
         return output_tensor(outputs, n * n_rows).reshape(n, n_rows, -1) - self.outputs[rows]

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from ...calibration import calibration_samples
+from ...calibration import samples_of_arrays
 from ...networks import (
     LOSSES_BY_ACTIVATION,
     MLP,
@@ -89,7 +89,7 @@ class ScikitLearnAdapter(Adapter):
         check_consistent_length(X, y)
         order = check_random_state(random_state).permutation(X.shape[0])
         rows = np.sort(order[:n_samples])
-        return calibration_samples(
+        return samples_of_arrays(
             self.network,
             _dense(X[rows]),
             None if y is None else y[rows],

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
-from ...calibration import calibration_samples
+from ...calibration import samples_of_arrays
 from ...networks import compact, is_elementwise, loss_of_outputs, runs_in_order
 from ...pruning import PruningReport, PruningResult
 from ...training import MaskedWeights, seeded_global_generator
@@ -169,7 +169,7 @@ class SkorchAdapter(Adapter):
     def calibration_data(
         self, X: Any, y: Any, sample_weight: Any, *, n_samples: int | None, random_state: Any
     ) -> Samples:
-        samples = calibration_samples(self.network, X, y, sample_weight)
+        samples = samples_of_arrays(self.network, X, y, sample_weight)
         return samples.draw(n_samples, random_state)
 
     def install(
