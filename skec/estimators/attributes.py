@@ -183,23 +183,19 @@ class EstimatorAttributes:
         """Sample weights times class weights; None if there are neither."""
         return sample_weight
 
-    def _fit_target_scale(
-        self,
-        y: Any,
-        sample_weight: Any,
-        weight: float | None = None,
-        *,
-        reset: bool,
-        part: bool = False,
-    ) -> None:
-        """Store the mean and the standard deviation of the targets, if they are standardised.
+    def _encoded_targets(self, y: Any) -> np.ndarray:
+        """Targets that were checked before, as the numbers that ``_check_targets`` returns."""
+        raise NotImplementedError
 
-        ``weight`` is the sum of the sample weights, or the number of rows. With ``part``, more
-        targets may follow.
+    def _scale_of_targets(self, y: Any, sample_weight: Any, weight: float) -> Any:
+        """The :class:`TargetScale` of targets; None if they are not numbers.
+
+        ``weight`` is the sum of the sample weights, or the number of rows.
         """
+        return None
 
-    def _update_target_scale(self, y: Any, sample_weight: Any, weight: float) -> None:
-        """Include more targets in their mean and standard deviation."""
+    def _take_target_scale(self, scale: Any, *, reset: bool, part: bool = False) -> None:
+        """Store a scale of targets; with ``part``, include it in that of earlier targets."""
 
     def _target_facts(self) -> dict[str, list[Any]]:
         """What a file of weights says of the targets, as lists of numbers and strings."""

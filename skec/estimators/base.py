@@ -24,6 +24,7 @@ from .path import PruningPath
 from .prune_estimator import PruningSettings, check_given
 from .rollback import unchanged_on_error
 from .skorch_state import FROM_DENSE_FIT
+from .streams import check_split
 
 _Self = TypeVar("_Self", bound="PrunedMLP")
 
@@ -45,19 +46,31 @@ class PrunedMLP(PruningPath):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers, as an array, a tensor or a frame; or a torch ``Dataset``.
+        X : array-like of shape (n_samples, n_features), or batches
+            Finite numbers, as an array, a tensor or a frame; or a torch ``Dataset``. Batches are a
+            torch ``DataLoader``, a list of batches, or an iterable of them that can be read several
+            times (see Notes).
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            None for a ``Dataset`` and for batches, which contain the targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights in the loss and in the scores of the method.
+            Non-negative weights in the loss and in the scores of the method. None for batches.
         **fit_params : dict
             Passed to the module's ``forward`` and to ``train_split``, to those that take them.
 
         Returns
         -------
         self
+
+        Notes
+        -----
+        A batch is ``(X, y)`` or ``(X, y, sample_weight)``. The batches are those of the training,
+        and ``batch_size`` is not used. They are read once for the checks, and once in each epoch;
+        one at a time is in memory. Features are scaled by some rows, drawn at random, of which
+        some are kept for the calibration. No rows are held out, unless ``train_split`` brings
+        validation data: ``skorch.helper.predefined_split(dataset)``, with a ``Dataset`` or batches.
         """
         settings = self._check_parameters()
+        check_split(self, X, finds_ratio=settings.finds_ratio and not self._stays_dense)
         with unchanged_on_error(self), small_network_mode():
             warm = self.warm_start and self.initialized_ and not self._trimmed_for_prediction
             data = self._check_training_data(X, y, sample_weight, reset=not warm)
@@ -104,7 +117,8 @@ class PrunedMLP(PruningPath):
         Parameters
         ----------
         X, y, sample_weight : array-like, default=None
-            Calibration data. None takes the samples kept from ``fit``.
+            Calibration data, or batches of them as in ``fit``; the batches may be ``(X,)``. None
+            takes the samples kept from ``fit``.
         pruning_ratio : float or "auto", optional
             A value for this call only. By default, that of the estimator's parameter. ``"auto"``
             needs the held-out rows that ``fit`` keeps with ``pruning_ratio="auto"``.
@@ -209,7 +223,8 @@ class PrunedMLP(PruningPath):
         Parameters
         ----------
         X, y, sample_weight
-            As in ``fit``; one row is enough, unless ``batch_norm`` is true.
+            As in ``fit``; one row is enough, unless ``batch_norm`` is true. Of a generator, which
+            can be read only once, pass each batch by itself.
         classes : array-like of shape (n_classes,), default=None
             All classes, for the first call of a classifier. By default, those of ``y``.
         epochs : int, default=None

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.multiclass import type_of_target
 from skorch import NeuralNetClassifier
 from skorch.utils import to_numpy
@@ -20,7 +21,7 @@ from .class_loss import ClassLoss
 from .documentation import documented
 from .prediction import predictions
 from .targets import check_indicator, check_labels, is_indicator, with_class_weight
-from .training_data import first_item
+from .torch_datasets import first_item
 
 _Self = TypeVar("_Self", bound="PrunedMLPClassifier")
 
@@ -199,6 +200,11 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
             )
         return np.searchsorted(self.classes_, y)
 
+    def _encoded_targets(self, y: Any) -> np.ndarray:
+        if self._multilabel_:
+            return (y.toarray() if issparse(y) else np.asarray(y)).astype(np.int8)
+        return np.searchsorted(self.classes_, np.asarray(y))
+
     def _set_classes(self, labels: np.ndarray, multilabel: bool = False) -> None:
         self._classes_, self.n_outputs_, self._multilabel_ = labels, len(labels), multilabel
 
@@ -216,7 +222,7 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
         if np.ndim(y) == 1 and len(y) > 1:
             self._set_classes(np.arange(len(y)), multilabel=True)
             return
-        labels = np.unique([int(dataset[i][1]) for i in range(len(dataset))])
+        labels = np.unique(list({int(dataset[i][1]) for i in range(len(dataset))}))
         if len(labels) < 2:
             raise ValueError(f"The Dataset has 1 class, {labels[0]}; a classifier needs two.")
         self._set_classes(np.arange(labels.max() + 1))

@@ -11,10 +11,11 @@ from torch import nn
 
 from ..networks import MLP, feature_mask, prunable_layers
 from ..pruning import PruningResult
-from ..utils import Samples
+from ..utils import Samples, is_stream
 from .prune_estimator import PruningSettings
 from .reporting import record_pruning
 from .skorch_state import SkorchEstimator
+from .streams import training_stream
 
 _Self = TypeVar("_Self", bound="NetworkExchange")
 
@@ -132,7 +133,9 @@ class NetworkExchange(SkorchEstimator):
         -------
         Samples
         """
-        if y is not None or is_dataset(X):
+        if is_stream(X):
+            data = (training_stream(self, X, y, sample_weight, reset=False, trains=False),)
+        elif y is not None or is_dataset(X):
             data = self._check_training_data(X, y, sample_weight, reset=False)
         else:
             data = self._data.check_without_targets(X, sample_weight)

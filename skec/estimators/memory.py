@@ -12,7 +12,7 @@ from typing import Any
 
 from sklearn.utils.validation import check_memory
 
-from ..utils import LazyRows, Samples, private
+from ..utils import BatchedSamples, LazyRows, Samples, private
 from .fit_data import FitData
 from .prune_estimator import PRUNING_PARAMETERS
 from .versions import version
@@ -61,6 +61,10 @@ def train_or_recall(net: Any, data: FitData, train: Callable[[], None]) -> bool:
         train()
         return True
     dataset = data.dataset
+    if isinstance(dataset, BatchedSamples):
+        _warn(net.memory, "the data come in batches, and are not compared")
+        train()
+        return True
     if isinstance(dataset, Samples):
         X = (dataset.X.values, dataset.X.rows) if isinstance(dataset.X, LazyRows) else dataset.X
         dataset = X, dataset.y, dataset.sample_weight
@@ -166,7 +170,7 @@ def _stored(key: str, compute: Callable[[], Any]) -> Any:
     return compute()
 
 
-def _warn(memory: Any, error: Exception) -> None:
+def _warn(memory: Any, error: Exception | str) -> None:
     where = getattr(memory, "location", memory)
     warnings.warn(
         f"memory={where!r} cannot be used, so the dense network is trained without it: {error}",

@@ -24,7 +24,7 @@ from ..training import (
     needs_closure,
     seeded_global_generator,
 )
-from ..utils import Samples, progress_bar
+from ..utils import BatchedSamples, Samples, progress_bar
 from .components import is_of_library
 from .fit_data import FitData
 from .interruption import PhaseInterrupted, PhaseStopped, check_interrupt
@@ -297,7 +297,8 @@ class Phase:
         """A new record of the best weights; that of a refit includes the weights before it."""
         net, valid = self.net, self.datasets["dataset_valid"]
         best = BestWeights(trained)
-        if self.name == "refit" and isinstance(valid, Samples) and not overridden(net):
+        known = isinstance(valid, Samples | BatchedSamples)
+        if self.name == "refit" and known and not overridden(net):
             batches = TensorBatches(net._data.in_network_units(valid), 1024)
             best.update(mean_loss(net.network_, net._loss_function(), batches), epoch=0)
         return best
@@ -346,10 +347,10 @@ class Phase:
 
         if not all(has_finite_squares(parameter) for parameter in net.network_.parameters()):
             return False
-        if not isinstance(dataset, Samples):
+        if not isinstance(dataset, Samples | BatchedSamples):
             return True
         net.network_.eval()
-        outputs = net.infer(dataset.X[:64].clone(), **self.data.forward_params)
+        outputs = net.infer(dataset.head(64).X.clone(), **self.data.forward_params)
         return has_finite_squares(outputs[0] if isinstance(outputs, tuple) else outputs)
 
     def _epoch_loss(self, prefix: str) -> float:
@@ -372,9 +373,9 @@ def _runs_fast(net: Any, train: Any, valid: Any, forward_params: Mapping[str, An
         for name in _PER_BATCH
         if hasattr(type(callback), name)
     )
-    in_memory = isinstance(train, Samples) and isinstance(valid, Samples | type(None))
     return (
-        in_memory
+        isinstance(train, Samples | BatchedSamples)
+        and isinstance(valid, Samples | BatchedSamples | None)
         and not (overridden(net) or watched or forward_params)
         and net._data.are_sliced("iterator_train", "iterator_valid")
         and len(net._all_optimizers()) == 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..training import small_network_mode
-from ..utils import LazyRows
+from ..utils import LazyRows, is_stream
 from .training_data import PREDICTION_ROWS
 
 _BLOCK_NUMBERS = 2**22  # most features in a block of more than 64 rows
@@ -96,6 +96,8 @@ def predictions(net: Any, X: Any, function: Callable[[Tensor], Any]) -> np.ndarr
 
 def _n_rows(X: Any) -> int | None:
     """The number of samples, if it is known."""
+    if is_stream(X):
+        return None
     if getattr(X, "shape", ()):
         return int(X.shape[0])
     return None if isinstance(X, Mapping) or not hasattr(X, "__len__") else len(X)

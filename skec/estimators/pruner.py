@@ -34,6 +34,7 @@ from .parameters import CONSTRAINTS, Number, check_given_ratio
 from .prune_estimator import PRUNING_PARAMETERS, PruningSettings, execution_order, prune_estimator
 from .representation import OUTPUTS, Representation
 from .rollback import all_unchanged_on_error, unchanged_on_error
+from .streams import check_no_stream
 from .versions import of_this_version, with_version
 
 _Self = TypeVar("_Self", bound="ECPruner")
@@ -229,6 +230,7 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         self
         """
+        check_no_stream(self, X)
         check_given_ratio(self)
         private.validate_parameters(self)
         settings = PruningSettings.of(self)

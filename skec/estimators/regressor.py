@@ -21,7 +21,7 @@ from .documentation import documented
 from .prediction import predictions
 from .target_scale import TargetScale
 from .targets import check_numbers
-from .training_data import first_item
+from .torch_datasets import first_item
 
 _DECAY_PER_NOISE = 1500.0  # chosen on validation data, see the page on defaults
 _EARLY = 0.6  # fraction of the dense epochs
@@ -166,31 +166,29 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         x, y = first_item(dataset)
         self.n_features_in_ = int(np.shape(x)[0])
         self.n_outputs_ = int(np.prod(np.shape(y)))
-        self._fit_target_scale(None, None, reset=True)
+        self.target_scale_ = TargetScale.none(self.n_outputs_)
 
     def _take_outputs(self, n_outputs: int) -> None:
         self.n_outputs_ = n_outputs
         self.target_scale_ = TargetScale.none(n_outputs)
 
-    def _fit_target_scale(
-        self,
-        y: Any,
-        sample_weight: Any,
-        weight: float | None = None,
-        *,
-        reset: bool,
-        part: bool = False,
-    ) -> None:
-        if not reset and hasattr(self, "target_scale_"):
-            return
-        if y is None or not self.normalize_y:
-            self.target_scale_ = TargetScale.none(self.n_outputs_)
-        else:
-            self.target_scale_ = TargetScale.of(y, sample_weight, weight)
-            if not part:
-                self.target_scale_.warn_if_constant()
+    def _encoded_targets(self, y: Any) -> np.ndarray:
+        return np.asarray(y, np.float64).reshape(len(y), -1)
 
-    def _update_target_scale(self, y: Any, sample_weight: Any, weight: float) -> None:
+    def _scale_of_targets(self, y: Any, sample_weight: Any, weight: float) -> TargetScale:
+        if not self.normalize_y:
+            return TargetScale.none(self.n_outputs_)
+        return TargetScale.of(y, sample_weight, weight)
+
+    def _take_target_scale(self, scale: TargetScale, *, reset: bool, part: bool = False) -> None:
+        if reset or not hasattr(self, "target_scale_"):
+            self.target_scale_ = scale
+            if not part:
+                scale.warn_if_constant()
+        elif part:
+            self._update_target_scale(scale)
+
+    def _update_target_scale(self, scale: TargetScale) -> None:
         """Include more targets in the mean and the standard deviation; predictions stay the same.
 
         The last layer of the networks takes up the change, as in Pop-Art (van Hasselt et al.,
@@ -198,9 +196,9 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         that were constant so far.
         """
         before = self.target_scale_
-        if math.isinf(before.weight):  # it stays the same
+        if math.isinf(before.weight) or math.isinf(scale.weight):  # it stays the same
             return
-        after = before.merged(TargetScale.of(y, sample_weight, weight))
+        after = before.merged(scale)
         networks = [self.network_]
         if hasattr(self, "dense_module_"):  # a copy: a failed call does not restore its weights
             networks.append(deepcopy(self.dense_module_))
@@ -241,10 +239,9 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
             return 0.0
         if self.dense_epochs_ > _EARLY * self.max_epochs:
             return 0.0
-        targets = self._data.calibration(dataset, None, None).y
-        assert targets is not None
+        targets = self._data.some_targets(dataset)
         variance = max(float(targets.var(0).mean()), 1e-12)
-        return _DECAY_PER_NOISE * min(valid_loss / variance, 1.0) / len(targets)
+        return _DECAY_PER_NOISE * min(valid_loss / variance, 1.0) / len(dataset)
 
     def _target_scale(self) -> TargetScale:
         return getattr(self, "target_scale_", TargetScale.none())

@@ -20,7 +20,7 @@ from ..training import (
     loss_with_gradient,
     supports_fused,
 )
-from ..utils import Samples, plain_tensors, private
+from ..utils import BatchedSamples, Samples, plain_tensors, private
 from .components import is_of_library
 from .interruption import stopped_by_callback
 from .make_module import make_module
@@ -29,7 +29,7 @@ from .print_log import PhaseLog
 from .rollback import unchanged_on_error
 from .skorch_parameters import SkorchParameters
 from .state_files import ModuleWithTargets
-from .training_data import TrainingData
+from .training_data import PREDICTION_ROWS, TrainingData
 from .versions import of_this_version, with_version
 
 # What later calls of prune need; compact and trim_for_prediction drop it.
@@ -352,12 +352,15 @@ class SkorchEstimator(SkorchParameters):
         steps = (self.evaluation_step, self.get_iterator)
         whole = training or self.iterator_valid != "auto" or not all(map(is_of_library, steps))
         dataset = self._data.for_prediction(X, in_blocks=not whole)
-        if whole or not isinstance(dataset, Samples):
+        if whole or not isinstance(dataset, Samples | BatchedSamples):
             for batch in self.get_iterator(dataset, training=training):
                 yield to_device(self.evaluation_step(batch, training=training), device=device)
             return
-        for outputs in outputs_in_blocks(self, dataset.X):
-            yield to_device(outputs, device=device)
+        stream = isinstance(dataset, BatchedSamples)
+        parts = (rows for rows, _, _ in dataset.batches(PREDICTION_ROWS)) if stream else [dataset.X]
+        for rows in parts:
+            for outputs in outputs_in_blocks(self, rows):
+                yield to_device(outputs, device=device)
 
     # -- training, for skorch -----------------------------------------------------------------
 

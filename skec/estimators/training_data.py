@@ -18,12 +18,23 @@ from skorch.utils import is_dataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from ..training import TensorBatches
-from ..utils import LazyRows, Samples, in_dtype, is_mapped, private, small_when_dense
+from ..training import StreamBatches, TensorBatches
+from ..utils import (
+    BatchedSamples,
+    LazyRows,
+    Samples,
+    in_dtype,
+    is_mapped,
+    is_stream,
+    private,
+    small_when_dense,
+)
 from .feature_modules import describe_features, give_scaling, scales_features, some_rows
 from .fit_data import FitData
 from .rows import drop_zero_weights, merge_equal_rows, split_indices
+from .streams import TrainingStream, in_batches, prediction_stream, training_stream
 from .targets import check_not_missing
+from .torch_datasets import as_tensors, drawn_rows, gathered
 
 PREDICTION_ROWS = 1024  # rows of one forward pass
 _SLICED = {"batch_size", "shuffle", "drop_last", "generator"}  # what TensorBatches takes
@@ -102,6 +113,9 @@ class TrainingData:
         """
         net = self.net
         net.check_data(X, y)
+        if is_stream(X):
+            settings = {"reset": reset, "classes": classes, "part": part}
+            return (training_stream(net, X, y, sample_weight, **settings),)
         X, y = as_array(X), as_array(y)
         if is_dataset(X):
             self._check_dataset(sample_weight)
@@ -144,17 +158,15 @@ class TrainingData:
             X, y, sample_weight = self._in_memory(X, y, sample_weight, dtype, keep_rows=whole)
         if sample_weight is not None:
             sample_weight = sample_weight / sample_weight.mean()
-        if part and not reset and hasattr(net, "target_scale_"):
-            net._update_target_scale(y, sample_weight, weight)
-        else:
-            net._fit_target_scale(y, sample_weight, weight, reset=reset, part=part)
+        scale = net._scale_of_targets(y, sample_weight, weight)
+        net._take_target_scale(scale, reset=reset, part=part)
         return (X, y) if sample_weight is None else (X, y, sample_weight)
 
     def _describe_dataset(self, dataset: Any, part: bool) -> None:
         self.net._describe_dataset(dataset)
         self.net._feature_scale = None
         if scales_features(self.net):
-            some = _gather(Subset(dataset, some_rows(dataset)), None)
+            some = gathered(Subset(dataset, some_rows(dataset)))
             describe_features(self.net, some.X.numpy(), some.sample_weight, part=part)
 
     def _in_memory(
@@ -226,21 +238,27 @@ class TrainingData:
     def for_prediction(self, X: Any, *, in_blocks: bool) -> Any:
         """The dataset of a prediction; arrays become tensors as a whole or block by block."""
         net = self.net
+        if is_stream(X):
+            return prediction_stream(net, X)
         if is_dataset(X) or net.dataset != "auto":
             return net.get_dataset(X)
         features = self.features(X)
         return net.get_dataset(features if in_blocks else features.in_memory())
 
-    def in_network_units(self, dataset: Samples) -> Samples:
+    def in_network_units(self, dataset: Any) -> Any:
         """Samples with targets in the form that the loss takes."""
+        if isinstance(dataset, BatchedSamples):
+            return dataset.converted(self.in_network_units)
         if dataset.y is None:
             return dataset
         return Samples(dataset.X, self.net._network_targets(dataset.y), dataset.sample_weight)
 
     def calibration(self, dataset: Any, n_samples: int | None, random_state: Any) -> Samples:
         """Some samples of a dataset, drawn at random, in the network's units."""
-        if not isinstance(dataset, Samples):
-            dataset = _gather(dataset, n_samples)
+        if isinstance(dataset, TrainingStream):
+            dataset = dataset.in_memory() if n_samples is None else dataset.some
+        elif not isinstance(dataset, Samples):
+            dataset = gathered(drawn_rows(dataset, n_samples, random_state))
         drawn = self.in_network_units(dataset).draw(n_samples, random_state)
         if isinstance(drawn.X, LazyRows):
             drawn.X = drawn.X.in_memory()
@@ -248,17 +266,22 @@ class TrainingData:
 
     def held_out(self, dataset: Any) -> Samples:
         """All samples of a validation dataset, in the network's units."""
-        samples = dataset if isinstance(dataset, Samples) else _gather(dataset, None)
-        return self.in_network_units(samples)
+        known = isinstance(dataset, Samples | BatchedSamples)
+        return self.in_network_units(dataset.in_memory() if known else gathered(dataset))
+
+    def some_targets(self, dataset: Any) -> Tensor:
+        """The targets of data in memory, or of some rows of others, in the network's units."""
+        n_samples = None if isinstance(dataset, Samples) else self.net.calibration_samples
+        targets = self.calibration(dataset, n_samples, self.net._seed_).y
+        assert targets is not None
+        return targets
 
     @staticmethod
     def first_rows(dataset: Any) -> Samples:
         """A few samples of a dataset, for checks."""
-        if isinstance(dataset, Samples):
-            few = dataset.take(slice(_FEW))
-            few.X = few.X[:]
-            return few
-        return _gather(dataset, _FEW)
+        if isinstance(dataset, Samples | BatchedSamples):
+            return dataset.head(_FEW)
+        return gathered(Subset(dataset, range(min(_FEW, len(dataset)))))
 
     # -- parts and batches --------------------------------------------------------------------
 
@@ -286,7 +309,8 @@ class TrainingData:
         if self.has_own_split:
             targets = () if y is None else (np.asarray(y),)
             train, valid = net.train_split(dataset, *targets, **split_params)
-            return _as_tensors(train), self._checked(_as_tensors(valid))
+            valid = in_batches(net, dataset, train, valid)
+            return as_tensors(train), self._checked(as_tensors(valid))
         if not net.train_split or not self._holds_out(dataset):
             return dataset, None
         targets = getattr(dataset, "y", None) if isinstance(dataset, Samples) else None
@@ -308,6 +332,8 @@ class TrainingData:
         return self.dataset(self.features(X).in_memory(), y, self.net._with_class_weight(y, None))
 
     def _holds_out(self, dataset: Any) -> bool:
+        if isinstance(dataset, BatchedSamples):
+            return False
         n_samples, early_stopping = len(dataset), self.net.early_stopping
         if early_stopping == "auto":
             return n_samples >= _HOLD_OUT_FROM
@@ -323,6 +349,8 @@ class TrainingData:
     def batches(self, dataset: Any, training: bool) -> Any:
         """The batches of a dataset: slices of tensors if it is in memory."""
         net, name = self.net, "iterator_train" if training else "iterator_valid"
+        if isinstance(dataset, BatchedSamples):
+            return StreamBatches(dataset)
         iterator, arguments = getattr(net, name), net.get_params_for(name)
         arguments.setdefault("batch_size", self.batch_size(len(dataset)))
         if arguments["batch_size"] == -1:
@@ -348,42 +376,3 @@ class TrainingData:
             getattr(self.net, name) == "auto" and set(self.net.get_params_for(name)) <= _SLICED
             for name in names
         )
-
-
-def first_item(dataset: Any) -> tuple[Any, Any]:
-    """Features and target of the first sample of the user's dataset."""
-    item = dataset[0]
-    if not isinstance(item, tuple | list) or len(item) != 2:
-        what = f"{len(item)} values" if isinstance(item, tuple | list) else type(item).__name__
-        raise ValueError(
-            f"The Dataset must return pairs (x, y); {type(dataset).__name__}[0] returns {what}. "
-            f"Return ({{'X': x, 'sample_weight': w}}, y) for more than x and y."
-        )
-    x, y = item
-    return (x["X"] if isinstance(x, Mapping) else x), y
-
-
-def _as_tensors(dataset: Any) -> Any:
-    """A dataset; a subset of samples in memory becomes samples."""
-    if isinstance(dataset, Subset) and isinstance(dataset.dataset, Samples):
-        return dataset.dataset.take(torch.as_tensor(np.asarray(dataset.indices)))
-    return dataset
-
-
-def _gather(dataset: Any, n_samples: int | None) -> Samples:
-    """The first samples of any dataset as tensors."""
-    features, targets, weights, taken = [], [], [], 0
-    batch_size = 256 if n_samples is None else min(n_samples, 256)
-    for x, y in DataLoader(dataset, batch_size=batch_size, generator=torch.Generator()):
-        features.append(x["X"] if isinstance(x, Mapping) else x)
-        targets.append(y)
-        if isinstance(x, Mapping) and x.get("sample_weight") is not None:
-            weights.append(x["sample_weight"])
-        taken += len(y)
-        if n_samples is not None and taken >= n_samples:
-            break
-    return Samples(
-        torch.cat(features)[:n_samples],
-        torch.cat(targets)[:n_samples],
-        torch.cat(weights)[:n_samples] if weights else None,
-    )

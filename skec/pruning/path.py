@@ -68,7 +68,7 @@ def pruning_path(
     ----------
     module : torch.nn.Module
         A trained network. It is not changed.
-    X : array-like or tensor of shape (n_samples, n_features), default=None
+    X : array-like or tensor of shape (n_samples, n_features), tuple, dict, or batches, default=None
         As in :func:`prune`.
     y : array-like or tensor, default=None
         Targets, for the losses and for the methods that need them.

@@ -1,7 +1,7 @@
 """Training of small networks on data in memory."""
 
 from .backprop import Chain
-from .batches import TensorBatches
+from .batches import StreamBatches, TensorBatches
 from .environment import seeded_global_generator, small_network_mode, threads_for
 from .losses import LossFunction, loss_with_gradient, sums_over_stacks
 from .masks import MaskedWeights
@@ -16,6 +16,7 @@ __all__ = [
     "LearningRate",
     "LossFunction",
     "MaskedWeights",
+    "StreamBatches",
     "TensorBatches",
     "Trainer",
     "fast_step",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..utils import Samples
+from ..utils import BatchedSamples, Samples
 
 
 class TensorBatches:
@@ -59,3 +59,23 @@ class TensorBatches:
             x = x.clone()  # a forward may write into its input
             y = torch.zeros(len(x), 1) if y is None else y
             yield (x, y) if weights is None else ({"X": x, "sample_weight": weights}, y)
+
+
+class StreamBatches(TensorBatches):
+    """The batches of data that come in batches, as they come.
+
+    Parameters
+    ----------
+    dataset : BatchedSamples
+    """
+
+    def __init__(self, dataset: BatchedSamples):
+        self.dataset, self.batch_size = dataset, None
+
+    def __len__(self) -> int:
+        return self.dataset.facts.n_batches
+
+    def tensors(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
+        """Yield features, targets and sample weights of each batch of an epoch."""
+        for part in self.dataset.parts():
+            yield part.all_parts

@@ -75,7 +75,7 @@ def check_alone(X: Any, **others: Any) -> None:
             )
 
 
-def loaded(dataset: Dataset) -> DataLoader:
+def loaded(dataset: Any) -> DataLoader:
     """The batches of a torch ``Dataset``, in their order."""
     # a generator of its own: the loader draws a seed, also without shuffling
     return DataLoader(dataset, batch_size=_LOADED, generator=torch.Generator())
