@@ -309,7 +309,7 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), Dataset, or batches
 
         Returns
         -------
@@ -326,7 +326,7 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), Dataset, or batches
 
         Returns
         -------
@@ -341,7 +341,7 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), Dataset, or batches
 
         Returns
         -------

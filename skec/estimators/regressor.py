@@ -274,7 +274,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), Dataset, or batches
 
         Returns
         -------

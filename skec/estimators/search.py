@@ -20,6 +20,7 @@ from .base import PrunedMLP
 from .elimination import Elimination, Fold
 from .parameters import Number
 from .rollback import unchanged_on_error
+from .streams import check_no_stream
 
 _Class = TypeVar("_Class", bound=type)
 _Self = TypeVar("_Self", bound="RatioSearch")
@@ -151,6 +152,7 @@ class RatioSearch(PrunedMLP):
         -------
         self
         """
+        check_no_stream(self, X)
         with unchanged_on_error(self):
             self._forget("best_pruning_ratio_", "best_method_")
             candidates = self._candidates()

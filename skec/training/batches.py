@@ -20,7 +20,7 @@ class TensorBatches:
 
     Parameters
     ----------
-    dataset : Samples
+    dataset : Samples or BatchedSamples
     batch_size : int, default=128
     shuffle : bool, default=False
     drop_last : bool, default=False
@@ -31,7 +31,7 @@ class TensorBatches:
 
     def __init__(
         self,
-        dataset: Samples,
+        dataset: Samples | BatchedSamples,
         batch_size: int = 128,
         shuffle: bool = False,
         drop_last: bool = False,
@@ -67,15 +67,21 @@ class StreamBatches(TensorBatches):
     Parameters
     ----------
     dataset : BatchedSamples
+
+    Attributes
+    ----------
+    batch_size : int
+        Mean number of samples of a batch, rounded up.
     """
 
     def __init__(self, dataset: BatchedSamples):
-        self.dataset, self.batch_size = dataset, None
+        super().__init__(dataset, -(-len(dataset) // dataset.facts.n_batches))
+        self.stream = dataset
 
     def __len__(self) -> int:
-        return self.dataset.facts.n_batches
+        return self.stream.facts.n_batches
 
     def tensors(self) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
         """Yield features, targets and sample weights of each batch of an epoch."""
-        for part in self.dataset.parts():
+        for part in self.stream.parts():
             yield part.all_parts

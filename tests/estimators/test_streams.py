@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback, EpochScoring
+from skorch.callbacks import Callback, EpochScoring, ProgressBar
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -131,6 +131,12 @@ def test_the_slow_loop_trains_the_same(case):
     expected = case.make().fit(batches)
     net = case.make(callbacks=[EveryBatch()]).fit(batches)
     np.testing.assert_allclose(case.outputs(net), case.outputs(expected), atol=1e-5)
+
+
+def test_the_progress_bar_of_skorch_knows_the_batches(case, capsys):
+    bar = ProgressBar(detect_notebook=False)
+    case.make(callbacks=[bar]).fit(in_batches(case.X, case.y))
+    assert "/4 [" in capsys.readouterr().err
 
 
 class TestReading:
@@ -384,8 +390,9 @@ class TestErrors:
         with pytest.raises(TypeError, match="ECPruner takes arrays"):
             ECPruner(case.make()).fit(batches)
         search = {PrunedMLPRegressor: PrunedMLPRegressorCV}.get(case.kind, PrunedMLPClassifierCV)
-        with pytest.raises(ValueError, match="Pass X and y as arrays"):
-            search().fit(batches)
+        for targets in ((), (case.y,)):
+            with pytest.raises(TypeError, match="CV takes arrays"):
+                search().fit(batches, *targets)
 
 
 class Counting(torch.utils.data.Dataset):
