@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..utils import BatchedSamples, Samples
+from ..utils import BatchedSamples
 
 
 class TensorBatches:
@@ -31,7 +31,7 @@ class TensorBatches:
 
     def __init__(
         self,
-        dataset: Samples | BatchedSamples,
+        dataset: Any,
         batch_size: int = 128,
         shuffle: bool = False,
         drop_last: bool = False,
