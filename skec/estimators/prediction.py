@@ -64,8 +64,9 @@ def outputs_in_blocks(net: Any, X: Tensor | LazyRows) -> Iterator[Any]:
         elif all(len(output) == len(padded) for output in outputs):
             yield tuple(output[: len(rows)] for output in outputs)
         else:  # some outputs have other rows than the inputs
-            with torch.no_grad():
-                yield net.infer(rows)
+            with torch.no_grad():  # it must not last until the next block is wanted
+                outputs = net.infer(rows)
+            yield outputs
 
 
 def predictions(net: Any, X: Any, function: Callable[[Tensor], Any]) -> np.ndarray:

@@ -235,6 +235,8 @@ class Interrupter:
             return True
         finally:
             sys.settrace(before)
+            # Python does not leave a ``with`` that is interrupted between its last line and its end
+            torch.set_grad_enabled(True)
         return False
 
 
