@@ -1,7 +1,7 @@
 """Computes statistics of layers from a network and calibration samples."""
 
 from .collect import Calibration, collect
-from .data import calibration_samples, samples_of_arrays
+from .data import calibration_samples, part_of_samples, samples_of_arrays
 from .metric import (
     OUTPUT_METRICS,
     BernoulliMetric,
@@ -33,6 +33,7 @@ __all__ = [
     "fisher_metric",
     "identity_metric",
     "metric_for",
+    "part_of_samples",
     "poisson_metric",
     "probes_for",
     "samples_of_arrays",

@@ -11,10 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks import PrunableLayer, Recorder, output_tensor, sensitivities, summed_gradients
-from ..utils import BatchedSamples, Samples
+from ..networks import (
+    PrunableLayer,
+    Recorder,
+    layer_of,
+    output_tensor,
+    sensitivities,
+    summed_gradients,
+)
+from ..utils import BATCHES_PER_RUN, BatchedSamples, Samples
 from .metric import OutputMetric, Probes
-from .statistics import LayerBatch, LayerStatistics, Need, NetworkStatistic, Statistic
+from .statistics import (
+    LayerBatch,
+    LayerStatistics,
+    Need,
+    NetworkStatistic,
+    Statistic,
+    merge,
+)
 
 
 @dataclass(frozen=True)
@@ -120,23 +134,72 @@ def collect(
     dict of str to LayerStatistics
     """
     summed = [kind for kind in statistics if not issubclass(kind, NetworkStatistic)]
-    total = {
-        name: LayerStatistics.empty(
-            layer,
-            summed,
-            None if n_units is None else n_units.get(name),
-            None if kept is None else kept[name],
-        )
-        for name, layer in layers.items()
-    }
+    total = {name: LayerStatistics(kept=None if kept is None else kept[name]) for name in layers}
     if summed:
-        # classes of the instances: a form for convolutions or maps has needs of its own
-        kinds = [type(one) for layer in total.values() for one in layer.by_class.values()]
-        _Pass(module, layers, total, Need.of(kinds), metric, loss, dense).run(samples, batch_size)
+        collection = _Collection(
+            list(layers), summed, metric, metric.new_seed(), loss, batch_size, n_units, kept
+        )
+        total = samples.reduce(collection, (module, dense), merge, batch_size)
     for kind in statistics:
         if issubclass(kind, NetworkStatistic):
             for name, statistic in kind.measure(module, layers, samples, metric).items():
                 total[name].by_class[kind] = statistic
+    return total
+
+
+@dataclass(frozen=True)
+class _Collection:
+    """What to compute from samples, see :func:`collect`; ``seed`` is that of the metric."""
+
+    names: Sequence[str]
+    statistics: Sequence[type[Statistic]]
+    metric: OutputMetric
+    seed: int
+    loss: nn.Module | None
+    batch_size: int
+    n_units: Mapping[str, int] | None
+    kept: Mapping[str, Tensor] | None
+
+    def __call__(
+        self, networks: tuple[nn.Module, nn.Module | None], samples: Any, first_run: int
+    ) -> dict[str, LayerStatistics]:
+        """The statistics of samples; they are merged run by run."""
+        module, dense = networks
+        layers = {name: layer_of(module, name) for name in self.names}
+        run = _Pass(module, layers, self._empty(layers), self.metric, self.loss, dense)
+        total: dict[str, LayerStatistics] | None = None
+        with run.prepared() as record:
+            for number, batch in enumerate(samples.batches(self.batch_size)):
+                if number % BATCHES_PER_RUN == 0:
+                    if number:
+                        total = _merged(total, run.total)
+                        run.total = self._empty(layers)
+                    number_of_run = first_run + number // BATCHES_PER_RUN
+                    run.metric = self.metric.of_run(self.seed, number_of_run)
+                run.update(record, *batch)
+                del batch  # before the next one is made
+        return _merged(total, run.total)
+
+    def _empty(self, layers: Mapping[str, PrunableLayer]) -> dict[str, LayerStatistics]:
+        return {
+            name: LayerStatistics.empty(
+                layer,
+                self.statistics,
+                None if self.n_units is None else self.n_units.get(name),
+                None if self.kept is None else self.kept[name],
+            )
+            for name, layer in layers.items()
+        }
+
+
+def _merged(
+    total: dict[str, LayerStatistics] | None, further: dict[str, LayerStatistics]
+) -> dict[str, LayerStatistics]:
+    """Add statistics to ``total``, if there are some."""
+    if total is None:
+        return further
+    for name, statistics in further.items():
+        total[name].merge(statistics)
     return total
 
 
@@ -147,41 +210,46 @@ class _Pass:
         self,
         module: nn.Module,
         layers: Mapping[str, PrunableLayer],
-        total: Mapping[str, LayerStatistics],
-        need: Need,
+        total: dict[str, LayerStatistics],
         metric: OutputMetric,
         loss: nn.Module | None,
         dense: nn.Module | None,
     ):
-        self.module, self.layers, self.total, self.need = module, layers, total, need
+        self.module, self.layers, self.total = module, layers, total
         self.metric, self.loss, self.dense = metric, loss, dense
+        # classes of the instances: a form for convolutions or maps has needs of its own
+        kinds = [type(one) for layer in total.values() for one in layer.by_class.values()]
+        self.need = need = Need.of(kinds)
         self.each_seed = bool(need & (Need.GRADIENTS | Need.INPUT_GRADIENTS))
         self.at_inputs = bool(need & (Need.INPUT_SENSITIVITIES | Need.INPUT_GRADIENTS))
         self.at_units = bool(need & Need.SENSITIVITIES) or self.each_seed
         self.weights: list[Tensor] = [layer.weight for layer in layers.values()]
         self.memory: list[Tensor] = []
 
-    def run(self, samples: Samples | BatchedSamples, batch_size: int) -> None:
-        """Update the statistics with all samples."""
+    @contextmanager
+    def prepared(self) -> Iterator[Recorder]:
+        """Record the layers; only the differentiated parameters require gradients."""
         differentiated = self.weights if self.need & Need.LOSS_GRADIENT else []
         with (
             _requiring_gradients(self.module, differentiated),
             torch.enable_grad(),
             Recorder(self.module, self.layers, self.at_inputs) as record,
         ):
-            for X, y, weights in samples.batches(batch_size):
-                returned = record.forward(self.module, X)
-                batches = self._batches(record, weights)
-                self._add_sensitivities(record, output_tensor(returned, len(X)), batches)
-                if self.need & Need.LOSS_GRADIENT:
-                    self._add_loss_gradients(returned, y, weights, batches)
-                if self.need & Need.DENSE_OUTPUTS:
-                    for batch, z in zip(batches, self._dense(record, X), strict=True):
-                        batch.dense_pre_activations = z
-                for name, batch in zip(self.layers, batches, strict=True):
-                    self.total[name].update(batch)
-                record.clear()  # before the next batch is made
-                del X, returned, batches, batch
+            yield record
+
+    def update(self, record: Recorder, X: Tensor, y: Tensor | None, weights: Tensor | None) -> None:
+        """Update the statistics with a batch."""
+        returned = record.forward(self.module, X)
+        batches = self._batches(record, weights)
+        self._add_sensitivities(record, output_tensor(returned, len(X)), batches)
+        if self.need & Need.LOSS_GRADIENT:
+            self._add_loss_gradients(returned, y, weights, batches)
+        if self.need & Need.DENSE_OUTPUTS:
+            for batch, z in zip(batches, self._dense(record, X), strict=True):
+                batch.dense_pre_activations = z
+        for name, batch in zip(self.layers, batches, strict=True):
+            self.total[name].update(batch)
+        record.clear()  # before the next batch is made
 
     def _dense(self, record: Recorder, X: Any) -> list[Tensor]:
         """The layers' pre-activations in the dense network."""

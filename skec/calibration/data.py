@@ -59,7 +59,7 @@ def calibration_samples(
     if is_stream(X) or isinstance(X, Dataset):
         check_alone(X, y=y, sample_weight=sample_weight)
         check_reiterable(X)
-        samples = BatchedSamples(X if is_stream(X) else loaded(X), partial(_samples, module))
+        samples = BatchedSamples(X if is_stream(X) else loaded(X), partial(part_of_samples, module))
         len(samples)  # the first pass checks all batches
         return samples
     return samples_of_arrays(module, X, y, sample_weight)
@@ -69,13 +69,13 @@ def samples_of_arrays(
     module: nn.Module, X: Any, y: Any = None, sample_weight: Any = None
 ) -> Samples:
     """The same for data that do not come in batches."""
-    samples = _samples(module, X, y, sample_weight)
+    samples = part_of_samples(module, X, y, sample_weight)
     if samples.total_weight == 0:
         raise ValueError("sample_weight must be not all zero. Give some samples a weight.")
     return samples
 
 
-def _samples(module: nn.Module, X: Any, y: Any, sample_weight: Any) -> Samples:
+def part_of_samples(module: nn.Module, X: Any, y: Any, sample_weight: Any) -> Samples:
     """The samples of arrays; their weights may all be zero."""
     parameter = next(module.parameters())
     dtype, device = parameter.dtype, parameter.device

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +41,22 @@ class OutputMetric(ABC):
     def multiply(self, outputs: Tensor, change: Tensor) -> Tensor:
         """Compute ``M δ`` for each sample, with shapes as in :meth:`combine`."""
 
+    def new_seed(self) -> int:
+        """A seed for the random numbers of one pass over the data; zero if there are none."""
+        return 0
+
+    def of_run(self, seed: int, number: int) -> OutputMetric:
+        """The metric for one run of batches, so that its random numbers depend on no other run.
+
+        Parameters
+        ----------
+        seed : int
+            The seed of the pass.
+        number : int
+            The number of the run.
+        """
+        return self
+
     def check(self, n_outputs: int) -> None:  # noqa: B027
         """Raise a ``ValueError`` if the metric is not defined for this number of outputs."""
 
@@ -70,6 +87,14 @@ class Probes(OutputMetric):
 
     def __init__(self, metric: OutputMetric, n_probes: int, generator: torch.Generator):
         self.metric, self.n_probes, self.generator = metric, n_probes, generator
+
+    def new_seed(self):
+        return int(torch.randint(2**63 - 1, (), generator=self.generator))
+
+    def of_run(self, seed, number):
+        (state,) = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+        return Probes(self.metric, self.n_probes, generator)
 
     def combine(self, outputs, coefficients):
         return self.metric.combine(outputs, coefficients)

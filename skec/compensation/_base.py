@@ -46,10 +46,13 @@ class Compensation(Registered, registry=COMPENSATIONS):
         The minimum number of pruning steps with ``n_steps="auto"``.
     requires : tuple of Statistic classes
         The statistics that ``apply`` reads.
+    needs_samples : bool
+        Whether ``adjust`` reads the samples, so that they must be in the memory of one process.
     """
 
     requires: tuple[type[Statistic], ...] = ()  # an instance may have other ones
     n_steps: ClassVar[int] = 1
+    needs_samples: ClassVar[bool] = False
 
     @abstractmethod
     def apply(

@@ -53,6 +53,7 @@ class NetworkCompensation(Compensation):
 
     name = "network"
     n_steps = 15
+    needs_samples = True
     requires = (SensitivityMoments,)
 
     def __init__(

@@ -14,7 +14,7 @@ from sklearn.utils import Bunch
 from torch import nn
 
 from ..allocation import Schedule, Scope, UnitScope
-from ..calibration import OutputMetric, calibration_samples
+from ..calibration import OutputMetric
 from ..compensation import Compensation, UnitCompensation
 from ..criteria import Criterion, UnitCriterion
 from ..networks import (
@@ -27,6 +27,7 @@ from ..networks import (
 )
 from ..training import threads_for
 from ..utils import BatchedSamples, Samples, check_ratio, plain_tensors
+from .dask_samples import samples_for
 from .granularity import Scoring
 from .request import Request, resolve
 from .result import PruningResult, make_result
@@ -152,7 +153,7 @@ def pruning_path(
         )
         samples = request.calibration.samples
         if samples is None and X is not None:  # the method needs none, the losses do
-            samples = calibration_samples(module, X, y, sample_weight)
+            samples = samples_for(module, X, y, sample_weight)
         measured = partial(_mean_loss, loss, samples, batch_size)
         return RatioPruner(request, module, after_step).path(ratios, measured)
 
@@ -259,18 +260,31 @@ def check_scope(scope: Scope | UnitScope, needed_by: str) -> None:
         )
 
 
-@torch.no_grad()
-def _mean_loss(
-    loss: nn.Module | None,
-    samples: Samples | BatchedSamples | None,
-    batch_size: int,
-    module: nn.Module,
-) -> float:
+def _mean_loss(loss: nn.Module | None, samples: Any, batch_size: int, module: nn.Module) -> float:
     """Weighted mean of the losses of the samples; nan without targets."""
     if samples is None or samples.head(1).y is None:
         return np.nan
     module.eval()
-    total, kind = 0.0, loss
+    work = partial(_summed_loss, loss, batch_size)
+    total, weight = samples.reduce(work, (module,), _added, batch_size)
+    return total / weight
+
+
+def _added(sums: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    totals, weights = zip(*sums, strict=True)
+    return sum(totals), sum(weights)
+
+
+@torch.no_grad()
+def _summed_loss(
+    loss: nn.Module | None,
+    batch_size: int,
+    networks: tuple[nn.Module],
+    samples: Samples | BatchedSamples,
+    first_run: int,
+) -> tuple[float, float]:
+    """The sum of the losses of samples, and of their weights."""
+    (module,), total, kind = networks, 0.0, loss
     for X, y, weights in samples.batches(batch_size):
         assert y is not None
         returned = call(module, X)
@@ -289,7 +303,7 @@ def _mean_loss(
                 f"targets that fit, another loss, or no y."
             ) from error
         total += float(value.sum() if _is_sum(kind) else value.mean() * len(y))
-    return total / samples.total_weight
+    return total, samples.total_weight
 
 
 def _is_sum(loss: nn.Module) -> bool:

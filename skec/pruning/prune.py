@@ -58,7 +58,8 @@ def prune(
         Calibration data, in the form that the network takes: an array, a list, or a frame of pandas
         or polars. A tuple of arrays holds the inputs of a network with several, and a dict holds
         them by name. Batches are a torch ``Dataset`` or ``DataLoader``, a list of batches, or an
-        iterable of them that can be read several times (see Notes). Ignored by ``"magnitude"``,
+        iterable of them that can be read several times (see Notes). The blocks of a Dask array or
+        dataframe stay where they are. Ignored by ``"magnitude"``,
         ``"lamp"``, ``"l1"``, ``"l2"``, ``"geometric_median"`` and ``"random"`` with compensation
         ``"none"``, ``"merging"`` or ``"lbyl"``.
     y : array-like or tensor, default=None

@@ -14,7 +14,6 @@ from ..allocation import SCHEDULES, Schedule
 from ..calibration import (
     Calibration,
     OutputMetric,
-    calibration_samples,
     metric_for,
     probes_for,
 )
@@ -37,6 +36,7 @@ from ..utils import (
     check_ratio,
     drawn_seed,
 )
+from .dask_samples import DaskSamples, samples_for
 from .granularity import AnyGranularity, get_granularity
 
 
@@ -125,7 +125,7 @@ def resolve(
     check_count("batch_size", batch_size)
     recommended = kind.criterion.output_metric
     metric = metric_for(output_metric, loss, recommended=recommended)
-    samples = _samples(kind, module, X, y, sample_weight)
+    samples: Any = _samples(kind, module, X, y, sample_weight)
     generator = torch.Generator().manual_seed(drawn_seed(random_state))
     dense, need = copy_network(module).eval(), Need.of(kind.statistics)
     if samples is not None:
@@ -142,7 +142,7 @@ def resolve(
 
 def _samples(
     kind: AnyGranularity, module: nn.Module, X: Any, y: Any, sample_weight: Any
-) -> Samples | BatchedSamples | None:
+) -> Samples | BatchedSamples | DaskSamples | None:
     """The calibration samples, or None if they are not needed; raise if X or y is missing."""
     if not kind.statistics:
         return None
@@ -152,7 +152,7 @@ def _samples(
             f"method={method!r} with compensation={kind.compensation.name!r} needs calibration "
             f"data; got X=None. Pass X, or use {kind.without_data}."
         )
-    samples = calibration_samples(module, X, y, sample_weight)
+    samples = samples_for(module, X, y, sample_weight, needs_all=kind.all_samples_needed_by)
     if samples.head(1).y is None and Need.of(kind.statistics) & Need.LOSS_GRADIENT:
         raise ValueError(
             f"method={method!r} needs the targets of the calibration data; got y=None. Pass y, or "

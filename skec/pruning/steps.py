@@ -135,7 +135,7 @@ def _score(request: Request, state: State) -> Scoring:
 
 def _settled(scores: Mapping[str, Tensor], state: State) -> dict[str, Tensor]:
     """Scores without differences that come from rounding; those of removed weights are not used."""
-    settled = {}
+    settled: dict[str, Tensor] = {}
     for name, score in scores.items():
         kept = state.kept[name]
         dtype = layer_of(state.module, name).weight.dtype

@@ -1,6 +1,14 @@
 """Helpers shared by all parts of the library."""
 
 from . import least_squares, private
+from .dask_blocks import (
+    RowBlocks,
+    dask_name,
+    is_dask,
+    is_frame,
+    joined_blocks,
+    with_whole_rows,
+)
 from .inputs import Inputs, joined, repeated
 from .lamp import lamp_scores
 from .lazy_rows import LazyRows, in_dtype, is_mapped, small_when_dense
@@ -16,7 +24,7 @@ from .rounding import (
     rounding_of_sums,
     without_rounding,
 )
-from .samples import Samples
+from .samples import BATCHES_PER_RUN, Samples
 from .seeds import drawn_seed
 from .sentinels import NOT_GIVEN, NotGiven, given
 from .streams import (
@@ -32,6 +40,7 @@ from .streams import (
 from .validation import check_choice, check_count, check_number, check_probes, check_ratio
 
 __all__ = [
+    "BATCHES_PER_RUN",
     "FOR_UNITS",
     "FOR_WEIGHTS",
     "NOT_GIVEN",
@@ -41,6 +50,7 @@ __all__ = [
     "NotGiven",
     "Registered",
     "Registry",
+    "RowBlocks",
     "Samples",
     "StreamFacts",
     "all_finite",
@@ -51,14 +61,18 @@ __all__ = [
     "check_probes",
     "check_ratio",
     "check_reiterable",
+    "dask_name",
     "drawn_seed",
     "equal_up_to_rounding",
     "exact_where_constant",
     "given",
     "in_dtype",
+    "is_dask",
+    "is_frame",
     "is_mapped",
     "is_stream",
     "joined",
+    "joined_blocks",
     "lamp_scores",
     "least_squares",
     "loaded",
@@ -73,5 +87,6 @@ __all__ = [
     "rounding_of_sums",
     "small_when_dense",
     "weighted_quantiles",
+    "with_whole_rows",
     "without_rounding",
 ]

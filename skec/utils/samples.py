@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,11 @@ from torch.utils.data import Dataset
 from .lazy_rows import LazyRows
 
 _BLOCK = 2**14  # rows of one call of a function
+
+# The rows are processed in runs of so many batches. Sums of a run are merged with those of others.
+BATCHES_PER_RUN = 16
+
+T = TypeVar("T")
 
 
 class Samples(Dataset):
@@ -96,6 +101,32 @@ class Samples(Dataset):
             return self
         rng = check_random_state(random_state)
         return self.take(torch.from_numpy(np.sort(rng.permutation(len(self))[:n_samples])))
+
+    def reduce(
+        self,
+        work: Callable[[Any, Samples, int], T],
+        networks: Any,
+        merge: Callable[[Sequence[T]], T],
+        batch_size: int,
+    ) -> T:
+        """Compute something from all samples.
+
+        Samples that lie in several places compute it for each part, and merge the results. A part
+        begins at a multiple of ``BATCHES_PER_RUN * batch_size`` rows. So the batches, and what is
+        computed from each run of them, do not depend on the parts.
+
+        Parameters
+        ----------
+        work : callable
+            Called as ``work(networks, samples, first_run)`` with the samples of a part, and the
+            number of its first run of batches.
+        networks : tuple of torch.nn.Module or None
+            What ``work`` runs. Parts that are computed at the same time get copies.
+        merge : callable
+            Takes the results of consecutive parts, and returns that of all.
+        batch_size : int
+        """
+        return work(networks, self, 0)
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
         """Yield features, targets and weights of consecutive rows."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from .inputs import joined
 from .samples import Samples
+
+T = TypeVar("T")
 
 _FIRST = 64  # rows that are kept for checks of forms and shapes
 _LOADED = 256  # rows of a Dataset that are loaded at a time
@@ -203,6 +205,16 @@ class BatchedSamples(Dataset):
                     held, n_held = [], 0
         if held:
             yield _joined(held).all_parts
+
+    def reduce(
+        self,
+        work: Callable[[Any, Any, int], T],
+        networks: Any,
+        merge: Callable[[Sequence[T]], T],
+        batch_size: int,
+    ) -> T:
+        """Compute something from all samples; see :meth:`Samples.reduce`."""
+        return work(networks, self, 0)
 
     def head(self, n_rows: int) -> Samples:
         """The first rows, at most 64."""

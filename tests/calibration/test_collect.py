@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from skec.calibration import calibration_samples, collect, identity_metric
+from skec.calibration import IdentityMetric, calibration_samples, collect, identity_metric
 from skec.calibration.statistics import (
     DenseFit,
     InputMoments,
@@ -174,11 +174,12 @@ class TestCollect:
         flags = [p.requires_grad for p in module.parameters()]
         state = {name: value.clone() for name, value in module.state_dict().items()}
 
-        def broken(outputs):
-            raise KeyError
+        class Broken(IdentityMetric):
+            def __call__(self, outputs):
+                raise KeyError
 
         try:
-            measure(module, X, y, **({"metric": broken} if fails else {}))
+            measure(module, X, y, **({"metric": Broken()} if fails else {}))
         except KeyError:
             assert fails
         assert [p.requires_grad for p in module.parameters()] == flags

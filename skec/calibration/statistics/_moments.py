@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...utils import exact_where_constant, rounding_of_sums
+from ...utils import BATCHES_PER_RUN, exact_where_constant, rounding_of_sums
 from ._base import LayerBatch, Need
 from ._convolutions import SharedWeightMoments
 from ._sums import WeightMoments
@@ -34,7 +34,6 @@ class SensitivityMoments(WeightMoments):
 
     needs = Need.SENSITIVITIES
     for_convolutions = SharedWeightMoments
-    _BATCHES_PER_BLOCK = 16
 
     def __init__(self, layer: nn.Linear):
         super().__init__(layer)
@@ -44,7 +43,7 @@ class SensitivityMoments(WeightMoments):
         sensitivities = batch.get("sensitivities")
         if batch.weights is not None:
             sensitivities = sensitivities * batch.weights[:, None]
-        if self._block is not None and self._block.n_batches == self._BATCHES_PER_BLOCK:
+        if self._block is not None and self._block.n_batches == BATCHES_PER_RUN:
             self._close_block()
         if self._block is None:
             self._block = _Block(batch.inputs, sensitivities)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...allocation import Scope, UnitScope
 from ...calibration import Calibration
-from ...calibration.statistics import LayerStatistics, Statistic
+from ...calibration.statistics import LayerStatistics, NetworkStatistic, Statistic
 from ...compensation import Compensation, Effort, UnitCompensation
 from ...criteria import Criterion, UnitCriterion
 from ...networks import layer_of
@@ -137,6 +137,16 @@ class Granularity(ABC, Generic[CriterionT, CompensationT]):
     def statistics(self) -> tuple[type[Statistic], ...]:
         """The statistics that criterion and compensation read."""
         return tuple(dict.fromkeys(self.criterion.requires + self.compensation.requires))
+
+    @property
+    def all_samples_needed_by(self) -> str | None:
+        """What needs all calibration samples in one place, as in ``"method='ec_exact'"``."""
+        chosen = {"method": self.criterion, "compensation": self.compensation}
+        for parameter, part in chosen.items():
+            measured = any(issubclass(kind, NetworkStatistic) for kind in part.requires)
+            if measured or getattr(part, "needs_samples", False):
+                return f"{parameter}={(part.name or type(part).__name__)!r}"
+        return None
 
     def check(self, module: nn.Module, layers: Sequence[str] | None) -> list[str]:
         """Return the names of the layers to prune, after a check of the network and the scope.
