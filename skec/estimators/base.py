@@ -306,6 +306,14 @@ class PrunedMLP(PruningPath):
 
     # -- checks and state -------------------------------------------------------------------
 
+    def _for_prediction(self: _Self) -> _Self:
+        """A shallow copy, trimmed for prediction."""
+        self._check_fitted("predict")
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin.trim_for_prediction()
+        return twin
+
     def _check_parameters(self, **values: Any) -> PruningSettings:
         """Check all parameters, with some values replaced; returns the pruning settings."""
         return check_parameters(self, values)

@@ -17,6 +17,7 @@ from torch import nn
 from ..networks import MLP
 from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
+from .blockwise import by_blocks
 from .class_loss import ClassLoss
 from .documentation import documented
 from .prediction import predictions
@@ -304,12 +305,14 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
         several = self._multilabel_ or y is None or type_of_target(y) == "continuous"
         return None if several else np.asarray(y)
 
+    @by_blocks
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), Dataset, or batches
+            Or a Dask array or dataframe. The result is then a Dask array, not yet computed.
 
         Returns
         -------
@@ -321,12 +324,14 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
         nonlinearity = self._nonlinearity()
         return predictions(self, X, lambda outputs: to_numpy(nonlinearity(outputs.double())))
 
+    @by_blocks
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict the logarithm of the class probabilities.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), Dataset, or batches
+            Or a Dask array or dataframe. The result is then a Dask array, not yet computed.
 
         Returns
         -------
@@ -336,12 +341,14 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
+    @by_blocks
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), Dataset, or batches
+            Or a Dask array or dataframe. The result is then a Dask array, not yet computed.
 
         Returns
         -------

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .adapters import Adapter, adapter_of
+from .blockwise import by_blocks, check_in_memory
 from .inner import inner_has, unfrozen
 
 
@@ -26,9 +27,14 @@ class Delegation:
         """The pruned estimator in its adapter."""
         return adapter_of(self.estimator_)
 
+    @by_blocks
+    def _predict(self, X: Any, method: str) -> Any:
+        return self._call(method, X)
+
     def _call(self, method: str, X: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the pruned estimator with X in the form that it takes."""
         check_is_fitted(self)
+        check_in_memory(method, X, *args, *kwargs.values())
         adapter = self._adapter
         X = adapter.features(self, X, reset=False)
         return getattr(adapter.predictor, method)(X, *args, **kwargs)
@@ -36,22 +42,22 @@ class Delegation:
     @available_if(inner_has("predict"))
     def predict(self, X: Any) -> np.ndarray:
         """Predict with the pruned estimator."""
-        return self._call("predict", X)
+        return self._predict(X, "predict")
 
     @available_if(inner_has("predict_proba"))
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict probabilities with the pruned estimator."""
-        return self._call("predict_proba", X)
+        return self._predict(X, "predict_proba")
 
     @available_if(inner_has("predict_log_proba"))
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict logarithms of probabilities with the pruned estimator."""
-        return self._call("predict_log_proba", X)
+        return self._predict(X, "predict_log_proba")
 
     @available_if(inner_has("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
         """Decision function of the pruned estimator."""
-        return self._call("decision_function", X)
+        return self._predict(X, "decision_function")
 
     @available_if(inner_has("score"))
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

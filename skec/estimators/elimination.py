@@ -39,6 +39,9 @@ class Fold:
 class Elimination:
     """Scores candidates in all folds; a dense network is trained once per fold.
 
+    A job has one argument, a tuple, and the data belong to this object. joblib's Dask backend would
+    leave arrays that are arguments on a single worker, and fail if it is lost.
+
     Attributes
     ----------
     estimator : PrunedMLP
@@ -70,7 +73,7 @@ class Elimination:
     def run(self, rows: list[tuple[Any, Any]]) -> list[Fold]:
         """The folds with the scores; those of candidates that were left out are missing."""
         folds: list[Fold] = []
-        jobs = [delayed(self._dense_fold)(train, test) for train, test in rows]
+        jobs = [delayed(self._dense_fold)(parts) for parts in rows]
         with progress_bar(len(jobs), "folds", "fold", shown=self.progress) as advance:
             for fold in self._parallel(jobs):
                 folds.append(fold)
@@ -109,7 +112,7 @@ class Elimination:
     def _refit(self, folds: list[Fold], candidates: list[int]) -> None:
         """Fine-tune the candidates in each of these folds, and keep their scores."""
         jobs = [(fold, group) for fold in folds for group in self._groups(fold, candidates)]
-        found = self._parallel(delayed(self._refit_scores)(fold, group) for fold, group in jobs)
+        found = self._parallel(delayed(self._refit_scores)(job) for job in jobs)
         total = len(folds) * len(candidates)
         with progress_bar(total, "refit", "candidate", shown=self.progress) as advance:
             for (fold, group), (scores, seconds) in zip(jobs, found, strict=True):
@@ -136,8 +139,9 @@ class Elimination:
     def _part(self, rows: Any) -> tuple[Any, ...]:
         return tuple(None if part is None else private.take_rows(part, rows) for part in self.data)
 
-    def _dense_fold(self, train: Any, test: Any) -> Fold:
+    def _dense_fold(self, rows: tuple[Any, Any]) -> Fold:
         """Train the dense network of a fold, and score the candidates before a refit."""
+        train, test = rows
         X, y, weight = self._part(train)
         net: Any = clone(self.estimator)
         vars(net)["_stays_dense"] = True
@@ -155,9 +159,10 @@ class Elimination:
                 scores.append(self._score(pruned, test))
         return Fold(net, train, test, seconds, np.array(scores), np.array(spent))
 
-    def _refit_scores(self, fold: Fold, candidates: list[int]) -> tuple[list[float], float]:
-        """The scores of candidates after their refit, and the seconds of the refit."""
-        start, nets = time.perf_counter(), []
+    def _refit_scores(self, job: tuple[Fold, list[int]]) -> tuple[list[float], float]:
+        """The scores of candidates of a fold after their refit, and the seconds of the refit."""
+        (fold, candidates), start = job, time.perf_counter()
+        nets = []
         for method, ratio in (self.candidates[i] for i in candidates):
             nets.append(fold.dense.prune(pruning_ratio=ratio, method=method, copy=True))
         refit_together(

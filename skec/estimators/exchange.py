@@ -12,6 +12,7 @@ from torch import nn
 from ..networks import MLP, feature_mask, prunable_layers
 from ..pruning import PruningResult
 from ..utils import Samples, is_stream
+from .blockwise import check_in_memory
 from .prune_estimator import PruningSettings
 from .reporting import record_pruning
 from .skorch_state import SkorchEstimator
@@ -145,6 +146,7 @@ class NetworkExchange(SkorchEstimator):
         self, settings: PruningSettings, X: Any, y: Any, sample_weight: Any
     ) -> Samples | None:
         """The calibration samples of a pruning: those of the call, or those kept from ``fit``."""
+        check_in_memory("prune", X, y, sample_weight)
         if X is not None:
             return self.calibration_data(
                 X, y, sample_weight, n_samples=self.calibration_samples, random_state=self._seed_

@@ -19,6 +19,7 @@ from ..utils.private import StrOptions
 from .adapters import Adapter
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .before_training import check_network, check_settings
+from .blockwise import by_blocks, check_in_memory, for_prediction
 from .delegation import Delegation
 from .inner import (
     check_estimator,
@@ -231,6 +232,7 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         self
         """
         check_no_stream(self, X)
+        check_in_memory("fit", X, y, sample_weight)
         check_given_ratio(self)
         private.validate_parameters(self)
         settings = PruningSettings.of(self)
@@ -307,6 +309,14 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             self.estimator_, self.masks_, self._support = adapter.estimator, masks, support
         return self
 
+    def _for_prediction(self: _Self) -> _Self:
+        """A shallow copy without what only the pruning needs."""
+        check_is_fitted(self)
+        twin = object.__new__(type(self))
+        vars(twin).update({n: v for n, v in vars(self).items() if n != "scores_"})
+        twin.estimator = twin.estimator_ = for_prediction(self.estimator_)
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
         return with_version(super().__getstate__())
 
@@ -327,12 +337,14 @@ class ECPruner(Delegation, SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     def _representation(self) -> Representation:
         return Representation(self.output, self._support, self._adapter, self.n_features_in_)
 
+    @by_blocks
     def transform(self, X: Any) -> Any:
         """Return the pruned network's representation of X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Or a Dask array or dataframe. The result is then a Dask array, not yet computed.
 
         Returns
         -------

@@ -17,6 +17,7 @@ from ..networks import MLP, output_layer, scale_outputs
 from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
 from .base import PrunedMLP
+from .blockwise import by_blocks
 from .documentation import documented
 from .prediction import predictions
 from .target_scale import TargetScale
@@ -269,17 +270,19 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     def _loss_arguments(self, outputs: Any, targets: Tensor) -> tuple[nn.Module, Any, Tensor]:
         return self.criterion_, outputs.reshape(targets.shape), targets
 
+    @by_blocks
     def predict(self, X: Any) -> np.ndarray:
         """Predict targets.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), Dataset, or batches
+            Or a Dask array or dataframe.
 
         Returns
         -------
         array of shape (n_samples,), or (n_samples, n_outputs) for several outputs
-            float64, in the units of ``y``.
+            float64, in the units of ``y``. A Dask array, not yet computed, if X is of Dask.
         """
         nonlinearity, scale = self._nonlinearity(), self._target_scale()
 

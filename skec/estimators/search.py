@@ -17,6 +17,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 
 from .base import PrunedMLP
+from .blockwise import check_in_memory
 from .elimination import Elimination, Fold
 from .parameters import Number
 from .rollback import unchanged_on_error
@@ -153,6 +154,7 @@ class RatioSearch(PrunedMLP):
         self
         """
         check_no_stream(self, X)
+        check_in_memory("fit", X, y, sample_weight)
         with unchanged_on_error(self):
             self._forget("best_pruning_ratio_", "best_method_")
             candidates = self._candidates()

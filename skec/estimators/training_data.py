@@ -29,6 +29,7 @@ from ..utils import (
     private,
     small_when_dense,
 )
+from .blockwise import check_in_memory
 from .feature_modules import describe_features, give_scaling, scales_features, some_rows
 from .fit_data import FitData
 from .rows import drop_zero_weights, merge_equal_rows, split_indices
@@ -112,6 +113,7 @@ class TrainingData:
         and the scale of the targets includes those of earlier parts.
         """
         net = self.net
+        check_in_memory("fit", X, y, sample_weight)
         net.check_data(X, y)
         if is_stream(X):
             settings = {"reset": reset, "classes": classes, "part": part}
@@ -122,11 +124,7 @@ class TrainingData:
             if reset:
                 self._describe_dataset(X, part)
             return (X,)
-        if net.dataset != "auto" and (sample_weight is not None or self._has_class_weight()):
-            raise ValueError(
-                "sample_weight and class_weight need dataset='auto': your own Dataset class gets "
-                "X and y only. Set dataset='auto', or fit without weights."
-            )
+        self._check_weights(sample_weight)
         check_not_missing(y)
         with numbers_expected():
             X, y = validate_data(
@@ -187,6 +185,15 @@ class TrainingData:
     def _has_class_weight(self) -> bool:
         return getattr(self.net, "class_weight", None) is not None
 
+    def _check_weights(self, sample_weight: Any) -> None:
+        """Raise if weights are given with a dataset class of the user."""
+        weighted = sample_weight is not None or self._has_class_weight()
+        if weighted and self.net.dataset != "auto":
+            raise ValueError(
+                "sample_weight and class_weight need dataset='auto': your own Dataset class gets "
+                "X and y only. Set dataset='auto', or fit without weights."
+            )
+
     def _check_dataset(self, sample_weight: Any) -> None:
         """Raise if weights are given with a Dataset."""
         if sample_weight is not None:
@@ -201,6 +208,7 @@ class TrainingData:
 
     def features(self, X: Any) -> LazyRows:
         """Check X for ``predict``; its rows become tensors block by block."""
+        check_in_memory("This method", X)
         net, X = self.net, as_array(X)
         with numbers_expected():
             X = validate_data(
