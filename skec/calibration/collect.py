@@ -168,8 +168,9 @@ class _Collection:
         layers = {name: layer_of(module, name) for name in self.names}
         run = _Pass(module, layers, self._empty(layers), self.metric, self.loss, dense)
         total: dict[str, LayerStatistics] | None = None
+        number = 0
         with run.prepared() as record:
-            for number, batch in enumerate(samples.batches(self.batch_size)):
+            for batch in samples.batches(self.batch_size):  # enumerate would keep the last one
                 if number % BATCHES_PER_RUN == 0:
                     if number:
                         total = _merged(total, run.total)
@@ -177,6 +178,7 @@ class _Collection:
                     number_of_run = first_run + number // BATCHES_PER_RUN
                     run.metric = self.metric.of_run(self.seed, number_of_run)
                 run.update(record, *batch)
+                number += 1
                 del batch  # before the next one is made
         return _merged(total, run.total)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -109,6 +110,7 @@ def test_the_matrix_is_never_dense_as_a_whole(kind):
     y = y if kind is PrunedMLPRegressor else y > 0.5
     estimator = kind((4,), max_epochs=1, refit_epochs=1, batch_size=64, random_state=0)
     dense = 4 * n * p
+    clone(estimator).fit(X[:200], y[:200]).predict(X[:9])  # imports what a first fit needs
     tracemalloc.start()
     try:
         estimator.fit(X, y).refit(X, y).prune(pruning_ratio=0.5)
