@@ -10,7 +10,7 @@ import torch
 
 from ..networks import stacked, unstack
 from ..training import Chain, sums_over_stacks, supports_fused
-from .phase import overridden
+from .fast_path import overridden
 from .phases import n_refit_epochs, refit_holds_out
 
 MOST_NETWORKS = 8  # in a stack; with more of them, the weights leave the cache

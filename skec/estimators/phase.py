@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback
 from torch import nn
 
 from ..networks import MLP, fixed_part
@@ -21,28 +20,13 @@ from ..training import (
     TensorBatches,
     Trainer,
     mean_loss,
-    needs_closure,
     seeded_global_generator,
+    threads_for_steps,
 )
 from ..utils import BatchedSamples, Samples, progress_bar
-from .components import is_of_library
+from .fast_path import overridden, runs_fast
 from .fit_data import FitData
-from .interruption import PhaseInterrupted, PhaseStopped, check_interrupt
-
-_PER_BATCH = ("on_batch_begin", "on_batch_end", "on_grad_computed")
-_PER_STEP = (
-    "train_step",
-    "train_step_single",
-    "validation_step",
-    "get_loss",
-    "infer",
-    "run_single_epoch",
-    "get_iterator",
-    "get_train_step_accumulator",
-    "_set_training",
-    "_step_optimizer",
-    "_zero_grad_optimizer",
-)
+from .interruption import PhaseInterrupted, PhaseStopped, check_interrupt, is_one_of_several
 
 
 class Progress:
@@ -194,7 +178,7 @@ class Phase:
         if self.on_split is not None:
             self.on_split(train, valid)
         self.datasets = {"dataset_train": train, "dataset_valid": valid}
-        fast = _runs_fast(net, train, valid, self.data.forward_params)
+        fast = runs_fast(net, train, valid, self.data.forward_params)
         network = net.network_
         if fast:
             train = net._data.in_network_units(train)
@@ -236,7 +220,7 @@ class Phase:
             # dropout in a chain of layers has its own generator; others may draw from torch's
             needed = self.trainer is None or self.trainer.chain is None
             bar = progress_bar(self.epochs, self.name, "epoch", shown=self.net.progress)
-            with self._seeded(needed), bar as advance:
+            with self._seeded(needed), self._threads(), bar as advance:
                 result = self._run_epochs(advance)
                 self.net.notify("on_train_end", **given)
             if self.masked is not None:
@@ -253,6 +237,13 @@ class Phase:
     def _seeded(self, needed: bool) -> AbstractContextManager[None]:
         seed = self.net._generator("torch").initial_seed()
         return seeded_global_generator(seed) if needed else nullcontext()
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """Several threads for large steps, unless this fit is one of several."""
+        batch_size = getattr(self.batches, "batch_size", None)
+        if batch_size is None or is_one_of_several():
+            return nullcontext()
+        return threads_for_steps(self.net.network_, batch_size)
 
     def _run_epochs(self, advance: Callable[..., None]) -> tuple[int, float | None]:
         net, trained = self.net, self.net._trained()
@@ -363,29 +354,6 @@ class Phase:
         rows = history[-1, "batches", :, (f"{prefix}_loss", f"{prefix}_batch_size")]
         losses, sizes = zip(*rows, strict=True)
         return float(np.average(losses, weights=sizes))
-
-
-def _runs_fast(net: Any, train: Any, valid: Any, forward_params: Mapping[str, Any]) -> bool:
-    """Whether data, callbacks and optimiser allow the fast path."""
-    watched = any(
-        getattr(type(callback), name, None) is not getattr(Callback, name)
-        for _, callback in net.callbacks_
-        for name in _PER_BATCH
-        if hasattr(type(callback), name)
-    )
-    return (
-        isinstance(train, Samples | BatchedSamples)
-        and isinstance(valid, Samples | BatchedSamples | None)
-        and not (overridden(net) or watched or forward_params)
-        and net._data.are_sliced("iterator_train", "iterator_valid")
-        and len(net._all_optimizers()) == 1
-        and not needs_closure(net.optimizer_)
-    )
-
-
-def overridden(net: Any) -> bool:
-    """Whether a subclass of the user does something else with batches, outputs or losses."""
-    return not all(is_of_library(getattr(net, name)) for name in _PER_BATCH + _PER_STEP)
 
 
 def _scale_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

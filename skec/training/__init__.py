@@ -2,7 +2,12 @@
 
 from .backprop import Chain
 from .batches import StreamBatches, TensorBatches
-from .environment import seeded_global_generator, small_network_mode, threads_for
+from .environment import (
+    seeded_global_generator,
+    small_network_mode,
+    threads_for,
+    threads_for_steps,
+)
 from .losses import LossFunction, loss_with_gradient, sums_over_stacks
 from .masks import MaskedWeights
 from .optimizer import AdamW, fast_step, needs_closure, supports_fused
@@ -28,4 +33,5 @@ __all__ = [
     "sums_over_stacks",
     "supports_fused",
     "threads_for",
+    "threads_for_steps",
 ]

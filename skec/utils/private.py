@@ -44,9 +44,9 @@ __all__ = [
     "has_hooks",
     "jvp",
     "multiply",
-    "one_thread",
     "optimizer_has_hooks",
     "take_rows",
+    "threads",
     "validate_parameters",
     "validate_params",
     "visual_block",
@@ -188,17 +188,17 @@ def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let the calling thread compute alone; the settings of other threads are not changed.
+def threads(number: int) -> Iterator[None]:
+    """Let the calling thread compute with some threads; the settings of others are not changed.
 
     ``torch.set_num_threads`` changes the number for threads that start later, and MKL's for all.
     OpenMP and MKL have a number for each thread, which torch does not offer. A build of torch
     without MKL needs the first only.
     """
-    alone = torch.get_num_threads() == 1  # OpenMP's number for this thread
-    with nullcontext() if alone else _openmp().limit(limits=1):
+    same = torch.get_num_threads() == number  # OpenMP's number for this thread
+    with nullcontext() if same else _openmp().limit(limits=number):
         set_local = _mkl_threads_of_this_thread()
-        before = set_local(1)
+        before = set_local(number)
         try:
             yield
         finally:

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed
+from sklearn.model_selection import GridSearchCV
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 from torch import nn
@@ -67,6 +69,59 @@ def test_a_fit_takes_nothing_from_the_global_generator(name):
         while not drawn.done():
             PrunedMLPRegressor(**(SMALL | SETTINGS[name])).fit(X, Y)
     assert torch.equal(drawn.result(), expected)
+
+
+LARGE = {"hidden_layer_sizes": (512, 512), "batch_size": 64, "max_epochs": 2, "refit_epochs": 1}
+
+
+class Count(Callback):
+    """Notes the number of threads of each epoch in the history."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        net.history.record("n_threads", torch.get_num_threads())
+
+
+def counts(net):
+    return set(net.history_[:, "n_threads"])
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def large(**settings):
+    return PrunedMLPRegressor(**(SMALL | LARGE | settings), callbacks=[Count()])
+
+
+def test_large_steps_use_the_threads_of_torch(two_threads):
+    net = large().fit(X, Y)
+    assert counts(net) == {2}
+    assert torch.equal(weights(large().fit(X, Y)), weights(net))
+    torch.set_num_threads(1)
+    alone = large().fit(X, Y)
+    assert counts(alone) == {1}
+    np.testing.assert_allclose(alone.predict(X), net.predict(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_large_fits_of_searches_and_jobs_have_one_thread(two_threads, n_jobs):
+    grid = {"lr": [0.001, 0.002]}
+    search = GridSearchCV(large(), grid, cv=2, n_jobs=n_jobs).fit(X, Y)
+    alone = GridSearchCV(large(), grid, cv=2).fit(X, Y)
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(search.cv_results_[name], alone.cv_results_[name])
+    assert counts(search.best_estimator_) == {1}
+    assert torch.equal(weights(search.best_estimator_), weights(alone.best_estimator_))
+    jobs = Parallel(n_jobs=n_jobs)(delayed(large().fit)(X, Y) for _ in range(2))
+    assert all(counts(net) == {1} for net in jobs)
+
+
+def test_large_fits_in_other_threads_have_one_thread(two_threads):
+    assert all(counts(net) == {1} for net in in_threads(lambda: large().fit(X, Y), 2))
 
 
 def test_the_number_of_threads_is_changed_nowhere_else():

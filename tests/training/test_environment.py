@@ -4,7 +4,7 @@ from torch import nn
 
 import skec
 from skec.networks import MLP
-from skec.training import small_network_mode, threads_for
+from skec.training import small_network_mode, threads_for, threads_for_steps
 
 
 def flushes():
@@ -81,4 +81,24 @@ def test_pruning_follows_the_rule(large, threads):
     result = skec.prune(module, torch.randn(70, 4), method="wanda", pruning_ratio=0.5)
     assert result.sparsity == 0.5
     assert set(seen[1:]) == {threads if large else 1}  # the first call shows the outputs
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("n_rows", [63, 64])
+def test_large_steps_have_the_threads_of_the_caller(n_rows, threads, flushing):
+    module = nn.Linear(512, 512, bias=False)
+    with small_network_mode(), small_network_mode():
+        with threads_for_steps(module, n_rows):
+            assert torch.get_num_threads() == (threads if n_rows == 64 else 1)
+            assert flushes()
+        assert torch.get_num_threads() == 1
+    with threads_for_steps(module, n_rows):
+        assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == threads
+    assert flushes() == flushing
+
+
+def test_large_steps_put_everything_back_after_an_error(threads):
+    with pytest.raises(KeyError), small_network_mode(), threads_for_steps(nn.Linear(512, 512), 64):
+        raise KeyError
     assert torch.get_num_threads() == threads
