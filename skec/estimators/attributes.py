@@ -86,6 +86,7 @@ class EstimatorAttributes:
     predict_nonlinearity: Any
     verbose: int
     progress: bool
+    n_threads: int
     device: Any
     compile: bool
     use_caching: Any

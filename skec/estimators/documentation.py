@@ -159,6 +159,11 @@ verbose : int
 progress : bool
     Whether to show a progress bar for each phase on standard error, with the loss and the time
     left. The training is the same.
+n_threads : int
+    Number of threads for large training steps: those with weights times rows of 2**24 or more, such
+    as two hidden layers of 256 units with batches of 256. More threads help wide networks on an
+    idle machine. On a busy one they take many times as long. The weights depend on the number, by
+    rounding.
 device, compile, use_caching, torch_load_kwargs
     As in skorch.
 **component__params

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +47,7 @@ def check_interrupt(net: Any, phase: str, epoch: int) -> PhaseInterrupted:
     It is raised again in a search or cross-validation of scikit-learn, and in the dense training
     for a pruner. They would go on with a network that is trained in part otherwise.
     """
-    if getattr(net, "_stays_dense", False) or _is_called_from("sklearn.model_selection"):
+    if getattr(net, "_stays_dense", False) or _in_model_selection():
         raise
     warnings.warn(
         f"Training was interrupted by the user in epoch {epoch} of the {phase} phase. The network "
@@ -71,21 +70,11 @@ def ended_by_interrupt(net: Any) -> Iterator[None]:
         net.sparsity_ = (n_weights - n_kept) / n_weights if n_weights else 0.0
 
 
-def is_one_of_several() -> bool:
-    """Whether a fit belongs to a search, or to other work that joblib or threads may share.
-
-    Its result must not depend on how many processes or threads share the work.
-    """
-    other_thread = threading.current_thread() is not threading.main_thread()
-    return other_thread or _is_called_from("sklearn.model_selection", "joblib")
-
-
-def _is_called_from(*modules: str) -> bool:
-    """Whether a function of these modules, or of modules inside, is among the callers."""
+def _in_model_selection() -> bool:
+    """Whether a search or cross-validation of scikit-learn is among the callers."""
     frame = inspect.currentframe()
     while frame is not None:
-        name = f"{frame.f_globals.get('__name__')}."
-        if name.startswith(tuple(f"{module}." for module in modules)):
+        if str(frame.f_globals.get("__name__")).startswith("sklearn.model_selection"):
             return True
         frame = frame.f_back
     return False

@@ -84,6 +84,7 @@ CONSTRAINTS: dict[str, list] = {
     "dataset": [StrOptions({"auto"}), callable],
     "verbose": ["verbose"],
     "progress": ["boolean"],
+    "n_threads": [Number(Integral, 1, None, closed="left")],
     "compile": ["boolean"],
     "use_caching": [StrOptions({"auto"}), "boolean"],
     "torch_load_kwargs": [Mapping, None],

@@ -26,7 +26,7 @@ from ..training import (
 from ..utils import BatchedSamples, Samples, progress_bar
 from .fast_path import overridden, runs_fast
 from .fit_data import FitData
-from .interruption import PhaseInterrupted, PhaseStopped, check_interrupt, is_one_of_several
+from .interruption import PhaseInterrupted, PhaseStopped, check_interrupt
 
 
 class Progress:
@@ -220,7 +220,9 @@ class Phase:
             # dropout in a chain of layers has its own generator; others may draw from torch's
             needed = self.trainer is None or self.trainer.chain is None
             bar = progress_bar(self.epochs, self.name, "epoch", shown=self.net.progress)
-            with self._seeded(needed), self._threads(), bar as advance:
+            n_rows = getattr(self.batches, "batch_size", None) or 0
+            threads = threads_for_steps(self.net.network_, n_rows, self.net.n_threads)
+            with self._seeded(needed), threads, bar as advance:
                 result = self._run_epochs(advance)
                 self.net.notify("on_train_end", **given)
             if self.masked is not None:
@@ -237,13 +239,6 @@ class Phase:
     def _seeded(self, needed: bool) -> AbstractContextManager[None]:
         seed = self.net._generator("torch").initial_seed()
         return seeded_global_generator(seed) if needed else nullcontext()
-
-    def _threads(self) -> AbstractContextManager[None]:
-        """Several threads for large steps, unless this fit is one of several."""
-        batch_size = getattr(self.batches, "batch_size", None)
-        if batch_size is None or is_one_of_several():
-            return nullcontext()
-        return threads_for_steps(self.net.network_, batch_size)
 
     def _run_epochs(self, advance: Callable[..., None]) -> tuple[int, float | None]:
         net, trained = self.net, self.net._trained()

@@ -135,6 +135,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         predict_nonlinearity: Any = "auto",
         verbose: int = 0,
         progress: bool = False,
+        n_threads: int = 1,
         device: Any = "cpu",
         compile: bool = False,
         use_caching: Any = "auto",

@@ -14,7 +14,6 @@ from ..utils import plain_tensors, private
 
 _LARGE = 2**18  # weights of a linear layer that is worth several threads: 512 × 512
 _LARGE_STEP = 2**24  # weights times rows of a training step that is
-_CALLER = threading.local()  # its number of threads, while small_network_mode is on
 _GLOBAL_GENERATOR = threading.RLock()
 
 
@@ -32,33 +31,32 @@ def small_network_mode() -> Iterator[None]:
     threads, and threads that start meanwhile, keep theirs.
     """
     flushes = (torch.full((1,), 1e-38, dtype=torch.float32) * 1e-3).item() == 0.0
-    before = getattr(_CALLER, "n_threads", None)
-    _CALLER.n_threads = before or torch.get_num_threads()
     with private.threads(1), plain_tensors(), torch.enable_grad():
         try:
             torch.set_flush_denormal(True)
             yield
         finally:
             torch.set_flush_denormal(flushes)
-            _CALLER.n_threads = before
 
 
 @contextmanager
-def threads_for_steps(module: nn.Module, batch_size: int) -> Iterator[None]:
-    """Run large training steps on as many threads as the caller of ``small_network_mode`` has.
+def threads_for_steps(module: nn.Module, n_rows: int, n_threads: int) -> Iterator[None]:
+    """Run large training steps on several threads.
 
     A step is large if the number of weights times that of rows is 2**24 or more: from there on, two
-    threads take at most 0.75 of the time of one. The sums of a step, and so the trained weights,
-    may depend on the number of threads, by rounding. For smaller steps nothing changes.
+    threads take at most 0.75 of the time of one on an idle machine. Threads of torch wait for each
+    other in busy loops. If other programs use the cores, several threads take many times as long
+    as one. The sums of a step, and so the trained weights, depend on the number, by rounding.
 
     Parameters
     ----------
     module : torch.nn.Module
-    batch_size : int
+    n_rows : int
+        Number of rows of a batch.
+    n_threads : int
     """
-    n_threads = getattr(_CALLER, "n_threads", None)
-    work = batch_size * sum(parameter.numel() for parameter in module.parameters())
-    with private.threads(n_threads) if n_threads and work >= _LARGE_STEP else nullcontext():
+    work = n_rows * sum(parameter.numel() for parameter in module.parameters())
+    with private.threads(n_threads) if n_threads > 1 and work >= _LARGE_STEP else nullcontext():
         yield
 
 

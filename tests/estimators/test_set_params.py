@@ -67,6 +67,7 @@ OTHER = {
     "predict_nonlinearity": None,
     "verbose": 0,
     "progress": True,
+    "n_threads": 2,
     "device": "cpu",
     "compile": False,
     "use_caching": False,

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from joblib import Parallel, delayed
 from sklearn.model_selection import GridSearchCV
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
@@ -85,43 +84,25 @@ def counts(net):
     return set(net.history_[:, "n_threads"])
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def large(**settings):
     return PrunedMLPRegressor(**(SMALL | LARGE | settings), callbacks=[Count()])
 
 
-def test_large_steps_use_the_threads_of_torch(two_threads):
-    net = large().fit(X, Y)
-    assert counts(net) == {2}
-    assert torch.equal(weights(large().fit(X, Y)), weights(net))
-    torch.set_num_threads(1)
-    alone = large().fit(X, Y)
-    assert counts(alone) == {1}
+def test_large_steps_use_several_threads():
+    net, alone = large(n_threads=2).fit(X, Y), large().fit(X, Y)
+    assert counts(net) == {2} and counts(alone) == {1}
+    assert torch.equal(weights(large(n_threads=2).fit(X, Y)), weights(net))
     np.testing.assert_allclose(alone.predict(X), net.predict(X), atol=1e-4)
+    small = PrunedMLPRegressor(**SMALL, n_threads=2, callbacks=[Count()]).fit(X, Y)
+    assert counts(small) == {1}
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_large_fits_of_searches_and_jobs_have_one_thread(two_threads, n_jobs):
+def test_large_fits_do_not_depend_on_the_jobs_of_a_search():
     grid = {"lr": [0.001, 0.002]}
-    search = GridSearchCV(large(), grid, cv=2, n_jobs=n_jobs).fit(X, Y)
-    alone = GridSearchCV(large(), grid, cv=2).fit(X, Y)
+    one, two = (GridSearchCV(large(n_threads=2), grid, cv=2, n_jobs=n).fit(X, Y) for n in (1, 2))
     for name in ("split0_test_score", "split1_test_score"):
-        np.testing.assert_array_equal(search.cv_results_[name], alone.cv_results_[name])
-    assert counts(search.best_estimator_) == {1}
-    assert torch.equal(weights(search.best_estimator_), weights(alone.best_estimator_))
-    jobs = Parallel(n_jobs=n_jobs)(delayed(large().fit)(X, Y) for _ in range(2))
-    assert all(counts(net) == {1} for net in jobs)
-
-
-def test_large_fits_in_other_threads_have_one_thread(two_threads):
-    assert all(counts(net) == {1} for net in in_threads(lambda: large().fit(X, Y), 2))
+        np.testing.assert_array_equal(one.cv_results_[name], two.cv_results_[name])
+    assert torch.equal(weights(one.best_estimator_), weights(two.best_estimator_))
 
 
 def test_the_number_of_threads_is_changed_nowhere_else():

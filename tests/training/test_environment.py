@@ -85,20 +85,21 @@ def test_pruning_follows_the_rule(large, threads):
 
 
 @pytest.mark.parametrize("n_rows", [63, 64])
-def test_large_steps_have_the_threads_of_the_caller(n_rows, threads, flushing):
+def test_large_steps_have_several_threads(n_rows, threads, flushing):
     module = nn.Linear(512, 512, bias=False)
-    with small_network_mode(), small_network_mode():
-        with threads_for_steps(module, n_rows):
-            assert torch.get_num_threads() == (threads if n_rows == 64 else 1)
+    with small_network_mode():
+        with threads_for_steps(module, n_rows, 2):
+            assert torch.get_num_threads() == (2 if n_rows == 64 else 1)
             assert flushes()
         assert torch.get_num_threads() == 1
-    with threads_for_steps(module, n_rows):
-        assert torch.get_num_threads() == threads
+        with threads_for_steps(module, n_rows, 1):
+            assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == threads
     assert flushes() == flushing
 
 
 def test_large_steps_put_everything_back_after_an_error(threads):
-    with pytest.raises(KeyError), small_network_mode(), threads_for_steps(nn.Linear(512, 512), 64):
+    module = nn.Linear(512, 512)
+    with pytest.raises(KeyError), small_network_mode(), threads_for_steps(module, 64, 2):
         raise KeyError
     assert torch.get_num_threads() == threads
