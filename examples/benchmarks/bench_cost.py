@@ -90,7 +90,12 @@ def trained(case: Case) -> tuple[PrunedMLPRegressor, np.ndarray, np.ndarray]:
         early_stopping=False,
         random_state=0,
     )
-    return estimator.partial_fit(X, y), X, y
+    return estimator.partial_fit(X, _as_targets(y)), X, y
+
+
+def _as_targets(y: np.ndarray) -> np.ndarray:
+    """Targets for an estimator; a single column as a vector."""
+    return y[:, 0] if y.shape[1] == 1 else y
 
 
 def functions(case: Case, methods: dict[str, dict[str, Any]]) -> Mapping[str, Callable[[], object]]:
@@ -100,7 +105,7 @@ def functions(case: Case, methods: dict[str, dict[str, Any]]) -> Mapping[str, Ca
     prune = partial(
         skec.prune, module, inputs, targets, pruning_ratio=RATIO, n_steps=1, n_probes=case.n_probes
     )
-    return {"epoch": lambda: estimator.partial_fit(X, y)} | {
+    return {"epoch": lambda: estimator.partial_fit(X, _as_targets(y))} | {
         name: partial(prune, random_state=0, **parameters) for name, parameters in methods.items()
     }
 
