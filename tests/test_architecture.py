@@ -21,6 +21,7 @@ BELOW = {
     "compensation": {"calibration", "networks", "utils"},
 }
 BELOW["pruning"] = set(BELOW)
+BELOW["bounds"] = set(BELOW)
 BELOW["estimators"] = set(BELOW)
 BELOW["interop"] = {*BELOW["estimators"], "estimators"}
 BELOW["datasets"] = {"utils"}

@@ -11,6 +11,7 @@ from skorch.history import History
 from torch import Tensor, nn
 
 from ..allocation import Schedule, ScopeLike, UnitScopeLike
+from ..bounds import MaxChange
 from ..calibration import OutputMetric
 from ..compensation import Compensation, UnitCompensation
 from ..criteria import Criterion, UnitCriterion
@@ -44,6 +45,7 @@ class EstimatorAttributes:
     batch_norm: bool
     pruning_ratio: float | Literal["auto"]
     max_loss_increase: float
+    max_change: MaxChange | None
     granularity: Literal["weight", "neuron"]
     method: MethodLike
     compensation: CompensationLike
@@ -209,6 +211,10 @@ class EstimatorAttributes:
     def _mismatch(self, shape: tuple[int, ...]) -> str:
         """Why outputs of this shape do not fit the targets; empty if they do."""
         return ""
+
+    def _answers(self, outputs: Tensor, of: str) -> np.ndarray:
+        """Predictions, probabilities or labels (as numbers) from outputs of the network."""
+        raise NotImplementedError
 
     def _network_targets(self, y: Any) -> Tensor:
         """Targets in the form that the loss takes."""

@@ -11,6 +11,7 @@ import torch
 from sklearn.utils import Bunch
 from torch import nn
 
+from ..bounds import MaxChange, certificate_sample_size
 from ..networks import check_reduction, sample_losses
 from ..pruning import PruningResult, warn_about_cuts
 from ..utils import Samples
@@ -21,13 +22,14 @@ RATIOS = tuple(round(0.02 * i, 2) for i in range(1, 50))
 _INSTEAD = "give pruning_ratio a number"
 
 
-def check_search(net: Any, few: Samples) -> None:
+def check_search(net: Any, settings: PruningSettings, few: Samples) -> None:
     """Raise before any training if an automatic ratio is not possible.
 
     Parameters
     ----------
     net : PrunedMLP
         With a network.
+    settings : PruningSettings
     few : Samples
         Some training data, in the network's units.
     """
@@ -37,6 +39,8 @@ def check_search(net: Any, few: Samples) -> None:
             f"between the steps; got step_epochs={net.step_epochs}. Set step_epochs=0, or "
             f"{_INSTEAD}."
         )
+    if settings.max_change is not None:
+        return  # it needs no loss
     criterion = net.criterion_
     check_reduction(criterion, "pruning_ratio='auto'", _INSTEAD)
     try:
@@ -48,26 +52,40 @@ def check_search(net: Any, few: Samples) -> None:
         ) from error
 
 
-def keep_held_out(net: Any, train: Any, valid: Any) -> None:
-    """Keep the validation data of the dense phase; raise if there are none.
+def keep_held_out(net: Any, wish: MaxChange | None, train: Any, valid: Any) -> None:
+    """Keep the validation data of the dense phase; raise if there are too few.
 
     Parameters
     ----------
     net : PrunedMLP
+    wish : MaxChange or None
+        With None, losses decide.
     train, valid : Dataset
         The two parts of the training data; ``valid`` may be None.
     """
     n_held_out = 0 if valid is None else len(valid)
-    if n_held_out < 2:
+    needed = 2 if wish is None else certificate_sample_size(wish.alpha, wish.delta)
+    if n_held_out < needed:
+        compares = "losses" if wish is None else "predictions"
+        why = "" if wish is None else f" for alpha={wish.alpha} and delta={wish.delta}"
         raise ValueError(
-            f"pruning_ratio='auto' compares losses on held-out rows and needs at least 2 of them; "
-            f"of these {len(train) + n_held_out} rows {n_held_out} are held out, with "
+            f"pruning_ratio='auto' compares {compares} on held-out rows and needs at least "
+            f"{needed} of them{why}; of these {len(train) + n_held_out} rows {n_held_out} are held "
+            f"out, with "
             f"early_stopping={net.early_stopping!r}, train_split={net.train_split!r} and "
             f"validation_fraction={net.validation_fraction}. Set early_stopping=True "
             f"('auto' holds out rows from 100 on), train_split='auto' and a higher "
             f"validation_fraction, or {_INSTEAD}."
         )
     held_out = net._data.held_out(valid)
+    if wish is not None and held_out.sample_weight is not None:
+        if getattr(net, "class_weight", None) is None:
+            raise ValueError(
+                f"max_change counts held-out rows, and all of them must count the same; these rows "
+                f"have weights, or some rows of few data are equal. Fit without sample_weight, or "
+                f"{_INSTEAD}."
+            )
+        held_out.sample_weight = None  # weights of classes are for the loss
     if held_out.sample_weight is not None:  # then means of weighted losses are weighted means
         held_out.sample_weight = held_out.sample_weight / held_out.sample_weight.mean()
     net._held_out_ = held_out
@@ -115,13 +133,28 @@ def prune_by_loss(net: Any, settings: PruningSettings) -> PruningResult:
     if best is None:
         best = pruner.prune(0.0)
         _warn_dense(settings, tried, allowed)
+    take_network(net, best, samples, ratio)
+    net.pruning_curve_ = _curve(tried, before)
+    return best
+
+
+def take_network(net: Any, best: PruningResult, samples: Samples | None, ratio: float) -> None:
+    """Give an estimator the network of the ratio that was found.
+
+    Parameters
+    ----------
+    net : PrunedMLP
+    best : PruningResult
+        Its network was run in evaluation mode, and gets the mode of the dense one.
+    samples : Samples or None
+        The calibration samples.
+    ratio : float
+    """
     warn_about_cuts(best)
     network = net.dense_module_
     for part, original in zip(best.module.modules(), network.modules(), strict=True):
-        part.training = original.training  # the losses were measured in evaluation mode
+        part.training = original.training
     net.install(best, network, samples, ratio)
-    net.pruning_curve_ = _curve(tried, before)
-    return best
 
 
 @torch.no_grad()

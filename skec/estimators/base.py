@@ -10,17 +10,18 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
+from ..bounds import MaxChange
 from ..networks import compact
 from ..training import small_network_mode
 from ..utils import NOT_GIVEN, NotGiven, given
 from . import phases
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
+from .certification import Certification
 from .convergence import warn_without_progress
 from .features import read_columns
 from .fit_data import FitData
 from .interruption import ended_by_interrupt
 from .parameters import CONSTRAINTS, check_parameters
-from .path import PruningPath
 from .prune_estimator import PruningSettings, check_given
 from .rollback import unchanged_on_error
 from .skorch_state import FROM_DENSE_FIT
@@ -29,7 +30,7 @@ from .streams import check_split
 _Self = TypeVar("_Self", bound="PrunedMLP")
 
 
-class PrunedMLP(PruningPath):
+class PrunedMLP(Certification):
     """Base class of the estimators: training, pruning and fine-tuning of a network."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = CONSTRAINTS
@@ -95,6 +96,7 @@ class PrunedMLP(PruningPath):
         sample_weight: Any = None,
         pruning_ratio: float | Literal["auto"] | NotGiven = NOT_GIVEN,
         max_loss_increase: float | NotGiven = NOT_GIVEN,
+        max_change: MaxChange | NotGiven | None = NOT_GIVEN,
         granularity: Literal["weight", "neuron"] | NotGiven = NOT_GIVEN,
         method: MethodLike | NotGiven = NOT_GIVEN,
         compensation: CompensationLike | NotGiven = NOT_GIVEN,
@@ -122,7 +124,9 @@ class PrunedMLP(PruningPath):
         pruning_ratio : float or "auto", optional
             A value for this call only. By default, that of the estimator's parameter. ``"auto"``
             needs the held-out rows that ``fit`` keeps with ``pruning_ratio="auto"``.
-        max_loss_increase, granularity, method, compensation, scope, n_steps, schedule : optional
+        max_loss_increase, max_change, granularity, method, compensation : optional
+            The same.
+        scope, n_steps, schedule : optional
             The same.
         output_metric, n_probes, layers : optional
             The same.
@@ -142,6 +146,7 @@ class PrunedMLP(PruningPath):
         arguments = given(
             pruning_ratio=pruning_ratio,
             max_loss_increase=max_loss_increase,
+            max_change=max_change,
             granularity=granularity,
             method=method,
             compensation=compensation,

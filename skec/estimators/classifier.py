@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from inspect import isclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -12,8 +13,9 @@ from scipy.sparse import issparse
 from sklearn.utils.multiclass import type_of_target
 from skorch import NeuralNetClassifier
 from skorch.utils import to_numpy
-from torch import nn
+from torch import Tensor, nn
 
+from ..bounds import MaxChange
 from ..networks import MLP
 from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
@@ -89,6 +91,7 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
         batch_norm: bool = False,
         pruning_ratio: float | Literal["auto"] = 0.8,
         max_loss_increase: float = 0.01,
+        max_change: MaxChange | None = None,
         granularity: Literal["weight", "neuron"] = "weight",
         method: MethodLike = "ec",
         compensation: CompensationLike = "auto",
@@ -306,6 +309,16 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
         several = self._multilabel_ or y is None or type_of_target(y) == "continuous"
         return None if several else np.asarray(y)
 
+    def _answers(self, outputs: Tensor, of: str) -> np.ndarray:
+        probabilities: Any = to_numpy(self._nonlinearity()(outputs.double()))
+        return probabilities if of == "probabilities" else self._indices(probabilities)
+
+    def _indices(self, probabilities: np.ndarray) -> np.ndarray:
+        """Class indices; with several labels per sample ones and zeros."""
+        if self._multilabel_:
+            return (probabilities > 0.5).astype(np.int64)
+        return probabilities.argmax(axis=1)
+
     @by_blocks
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
@@ -322,8 +335,7 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
             probabilities of a row sum to one. With several labels per sample, each is the
             probability that the sample has the label.
         """
-        nonlinearity = self._nonlinearity()
-        return predictions(self, X, lambda outputs: to_numpy(nonlinearity(outputs.double())))
+        return predictions(self, X, partial(self._answers, of="probabilities"))
 
     @by_blocks
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -358,13 +370,10 @@ class PrunedMLPClassifier(ClassLoss, NeuralNetClassifier):
             probability is above a half, and zeros for the others. During training, callbacks get
             class indices, because the network is trained on these.
         """
-        probabilities = self.predict_proba(X)
-        if self._multilabel_:
-            return (probabilities > 0.5).astype(np.int64)
-        indices = probabilities.argmax(axis=1)
-        if self._phase is not None or not hasattr(self, "classes_"):  # initialized without data
-            return indices
-        return self.classes_[indices]
+        indices = self._indices(self.predict_proba(X))
+        known = hasattr(self, "classes_")  # not if it was initialized without data
+        as_they_are = self._multilabel_ or self._phase is not None or not known
+        return indices if as_they_are else self.classes_[indices]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -33,12 +33,18 @@ batch_norm : bool
     slower.
 pruning_ratio : float or "auto"
     Fraction of the weights, or of the hidden units, to remove, in [0, 1). A bias is only removed
-    with its unit. ``"auto"`` takes the largest ratio that ``max_loss_increase`` allows. See the
-    section on the automatic ratio in the user guide.
+    with its unit. ``"auto"`` takes the largest ratio that ``max_loss_increase`` or ``max_change``
+    allows. See the section on the automatic ratio in the user guide.
 max_loss_increase : float
     How much the loss on held-out data may grow with ``pruning_ratio="auto"``, as a share of the
     dense network's loss. The mean increase plus its standard error must not exceed it. The loss is
-    measured before the fine-tuning. Ignored with a number as ``pruning_ratio``.
+    measured before the fine-tuning. Ignored with a number as ``pruning_ratio``, and with
+    ``max_change``.
+max_change : MaxChange or None
+    How far predictions may change with ``pruning_ratio="auto"``: a
+    :class:`skec.bounds.MaxChange`, which decides in place of the loss. The ratios are tested on the
+    held-out rows in increasing order, up to the first that fails. What is shown is about the
+    network before the fine-tuning; see the page on certificates.
 granularity : {"weight", "neuron"}
     What is removed: single weights, or hidden units with all their weights.
 method : str, Criterion or UnitCriterion
@@ -181,7 +187,11 @@ pruning_curve_ : Bunch
     Only with ``pruning_ratio="auto"``: the ratios that were tried (``pruning_ratios``), the mean
     increase of the loss at each on held-out rows (``loss_increases``), its standard error
     (``standard_errors``) and whether it was accepted (``accepted``). ``dense_loss`` is the loss of
-    the dense network on these ``n_samples`` rows.
+    the dense network on these ``n_samples`` rows. With ``max_change`` it has the ratios that were
+    tested, the number of held-out rows that changed by more than epsilon (``n_exceeding``), the
+    p-values (``p_values``) and whether each was accepted. ``certificate`` is the
+    :class:`skec.bounds.ChangeCertificate` of the network that the pruning gave, before any
+    fine-tuning; None if it stays dense.
 predicted_error_ : float or None
     The mean squared change of the outputs that the scores predict, in the units of the network.
 n_steps_ : int

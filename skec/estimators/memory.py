@@ -25,6 +25,7 @@ LATER_PARAMETERS = frozenset(
         "prune_output_layer",
         "step_epochs",
         "max_loss_increase",
+        "max_change",
         "calibration_samples",
         "calibration_batch_size",
         "refit_epochs",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..allocation import Schedule, Scope, UnitScope
+from ..bounds import MaxChange
 from ..calibration import OutputMetric
 from ..compensation import Compensation, UnitCompensation
 from ..criteria import Criterion, UnitCriterion
@@ -43,6 +44,7 @@ CONSTRAINTS: dict[str, list] = {
     "batch_norm": ["boolean"],
     "pruning_ratio": [Number(Real, 0, 1, closed="left"), StrOptions({"auto"})],
     "max_loss_increase": [Number(Real, 0, None, closed="left")],
+    "max_change": [MaxChange, None],
     "granularity": [StrOptions(set(GRANULARITIES))],
     "method": [str, Criterion, UnitCriterion],  # names are looked up when used
     "compensation": [str, Compensation, UnitCompensation],
@@ -127,6 +129,12 @@ def check_parameters(net: Any, values: Mapping[str, Any]) -> PruningSettings:
     check_components(probe)
     private.validate_parameters(probe)
     settings = PruningSettings.of(probe, values)
+    if not (settings.max_change is None or settings.finds_ratio or "pruning_ratio" in values):
+        raise ValueError(
+            f"max_change sets how far an automatic ratio goes; got max_change="
+            f"{settings.max_change!r} with pruning_ratio={probe.pruning_ratio!r}. Set "
+            f"pruning_ratio='auto', or max_change=None."
+        )
     check_device(net.device)
     check_hidden_layer_sizes(probe.hidden_layer_sizes)
     return settings

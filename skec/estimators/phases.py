@@ -13,6 +13,7 @@ import torch
 from ..training import MaskedWeights
 from ..utils import Samples
 from .adapters import PrunedMLPAdapter
+from .auto_change import check_change, prune_by_change
 from .auto_ratio import check_held_out, check_search, keep_held_out, prune_by_loss
 from .components import is_of_library
 from .fit_data import FitData
@@ -119,7 +120,8 @@ def check_pruning(net: Any, settings: PruningSettings, data: FitData) -> None:
             f"{sorted(data.forward_params)} of fit: give them default values in its forward."
         ) from error
     if settings.finds_ratio:
-        check_search(net, few)
+        check_search(net, settings, few)
+        check_change(net, settings)
 
 
 def prune_dense(
@@ -128,9 +130,11 @@ def prune_dense(
     """Replace the network by the pruned dense network."""
     if settings.finds_ratio:
         check_held_out(net)
+        check_change(net, settings)
     net.notify("on_prune_begin", X=X, y=y)
     if settings.finds_ratio:
-        result = prune_by_loss(net, settings)
+        by_loss = settings.max_change is None
+        result = prune_by_loss(net, settings) if by_loss else prune_by_change(net, settings)
     else:
         result = prune_estimator(
             PrunedMLPAdapter(net),
@@ -153,8 +157,14 @@ def train_and_prune(net: Any, settings: PruningSettings, data: FitData) -> None:
         if net.refit_strategy == "rewind" or net.memory is not None:
             net.initial_module_ = copy.deepcopy(net.network_)
 
-    finds_ratio = settings.finds_ratio and not net._stays_dense
-    on_split = partial(keep_held_out, net) if finds_ratio else None
+    calibration = [data.dataset]
+
+    def keep_parts(train: Any, valid: Any) -> None:
+        keep_held_out(net, settings.max_change, train, valid)
+        if settings.max_change is not None:  # its test needs rows that the pruning has not seen
+            calibration[0] = train
+
+    on_split = keep_parts if settings.finds_ratio and not net._stays_dense else None
     try:
         train = partial(train_more, net, data, None, begin, on_split)
         if not train_or_recall(net, data, train):
@@ -163,9 +173,9 @@ def train_and_prune(net: Any, settings: PruningSettings, data: FitData) -> None:
                 on_split(*net._data.split_for(data))
     except PhaseInterrupted:
         net._forget("pruning_report_", "predicted_error_", "n_steps_")  # of an earlier fit
-        _keep_dense(net, data)
+        _keep_dense(net, calibration[0])
         raise
-    _keep_dense(net, data)
+    _keep_dense(net, calibration[0])
     if net._stays_dense:
         return
     if not net.step_epochs:
@@ -181,10 +191,10 @@ def train_and_prune(net: Any, settings: PruningSettings, data: FitData) -> None:
     prune_dense(net, settings, data.X, data.y, train_between_steps)
 
 
-def _keep_dense(net: Any, data: FitData) -> None:
+def _keep_dense(net: Any, dataset: Any) -> None:
     """Keep the dense network and calibration samples, so that it can be pruned."""
     net.dense_module_ = copy.deepcopy(net.network_)
-    net._keep_calibration_samples(data.dataset)
+    net._keep_calibration_samples(dataset)
 
 
 def refit(net: Any, data: FitData, epochs: int) -> None:

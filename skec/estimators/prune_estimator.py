@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..allocation import SCHEDULES
+from ..bounds import MaxChange
 from ..networks import layer_names, layer_of
 from ..pruning import PruningResult, RatioPruner, check_scope, prune, resolve
 from ..pruning.granularity import Granularity, get_granularity
@@ -52,6 +53,8 @@ class PruningSettings:
         for units.
     max_loss_increase : float or None
         How much the loss may grow with an automatic ratio; None for estimators without it.
+    max_change : MaxChange or None
+        How much predictions may change with an automatic ratio, in place of the loss.
     """
 
     arguments: dict[str, Any]
@@ -59,6 +62,7 @@ class PruningSettings:
     layers: Sequence[str] | None = None
     prune_output_layer: bool = True
     max_loss_increase: float | None = None
+    max_change: MaxChange | None = None
 
     @classmethod
     def of(cls, estimator: Any, values: Mapping[str, Any] | None = None) -> PruningSettings:
@@ -87,6 +91,7 @@ class PruningSettings:
             estimator.layers,
             estimator.prune_output_layer,
             getattr(estimator, "max_loss_increase", None),
+            getattr(estimator, "max_change", None),
         )
         if settings.finds_ratio:
             check_scope(granularity.scope, "pruning_ratio='auto'")
@@ -94,7 +99,7 @@ class PruningSettings:
 
     @property
     def finds_ratio(self) -> bool:
-        """Whether the ratio is chosen by the loss on held-out data."""
+        """Whether the ratio is chosen by losses or predictions on held-out data."""
         return isinstance(self.arguments["pruning_ratio"], str)
 
     @property

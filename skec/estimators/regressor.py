@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from skorch import NeuralNetRegressor
 from skorch.utils import to_numpy
 from torch import Tensor, nn
 
+from ..bounds import MaxChange
 from ..networks import MLP, output_layer, scale_outputs
 from ..training import AdamW
 from .attributes import AnyScopeLike, CompensationLike, MethodLike, MetricLike, Params, ScheduleLike
@@ -92,6 +94,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         batch_norm: bool = False,
         pruning_ratio: float | Literal["auto"] = 0.8,
         max_loss_increase: float = 0.01,
+        max_change: MaxChange | None = None,
         granularity: Literal["weight", "neuron"] = "weight",
         method: MethodLike = "ec",
         compensation: CompensationLike = "auto",
@@ -271,6 +274,10 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
     def _loss_arguments(self, outputs: Any, targets: Tensor) -> tuple[nn.Module, Any, Tensor]:
         return self.criterion_, outputs.reshape(targets.shape), targets
 
+    def _answers(self, outputs: Tensor, of: str) -> np.ndarray:
+        numbers: Any = to_numpy(self._nonlinearity()(outputs))
+        return self._target_scale().restore(numbers.reshape(len(outputs), -1))
+
     @by_blocks
     def predict(self, X: Any) -> np.ndarray:
         """Predict targets.
@@ -285,13 +292,7 @@ class PrunedMLPRegressor(PrunedMLP, NeuralNetRegressor):
         array of shape (n_samples,), or (n_samples, n_outputs) for several outputs
             float64, in the units of ``y``. A Dask array, not yet computed, if X is of Dask.
         """
-        nonlinearity, scale = self._nonlinearity(), self._target_scale()
-
-        def targets(outputs: Tensor) -> np.ndarray:
-            numbers: Any = to_numpy(nonlinearity(outputs))
-            return scale.restore(numbers.reshape(len(outputs), -1))
-
-        y = predictions(self, X, targets)
+        y = predictions(self, X, partial(self._answers, of="predictions"))
         return y[:, 0] if y.shape[1] == 1 else y
 
     @property

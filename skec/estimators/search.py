@@ -30,6 +30,7 @@ _Self = TypeVar("_Self", bound="RatioSearch")
 _LEFT_OUT = (
     "pruning_ratio",
     "max_loss_increase",
+    "max_change",
     "method",
     "method_params",
     "step_epochs",
@@ -113,6 +114,7 @@ class RatioSearch(PrunedMLP):
     refit_all: bool
 
     max_loss_increase = 0.01
+    max_change = None
     method_params = None
     step_epochs = 0
     warm_start = False

@@ -22,6 +22,7 @@ from skec.criteria import CRITERIA
 LEFT_OUT = (
     "pruning_ratio",
     "max_loss_increase",
+    "max_change",
     "method",
     "method_params",
     "step_epochs",

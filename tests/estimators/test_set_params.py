@@ -19,6 +19,7 @@ OTHER = {
     "batch_norm": True,
     "pruning_ratio": 0.7,
     "max_loss_increase": 0.02,
+    "max_change": None,
     "feature_scaling": "robust",
     "feature_embedding": "periodic",
     "feature_weights": "learned",
