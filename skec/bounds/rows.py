@@ -60,7 +60,7 @@ def _used(subject: Any, X: Any) -> np.ndarray | None:
     """Which rows the fit used, as far as can be seen; None if nothing can be seen."""
     if hasattr(subject, "_rows_used_in_fit"):
         return subject._rows_used_in_fit(X)
-    if hasattr(subject, "steps") and hasattr(subject, "transform") | hasattr(subject, "predict"):
+    if hasattr(subject, "steps"):  # a pipeline
         earlier, last = subject[:-1], subject[-1]
         return _used(last, earlier.transform(X) if len(subject.steps) > 1 else X)
     for name in ("best_estimator_", "estimator_"):
