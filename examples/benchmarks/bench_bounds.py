@@ -24,6 +24,7 @@ from skec.bounds import (
     certificate_sample_size,
     change_at_rate,
     changes,
+    rate_p_value,
     rate_upper_bound,
     t_upper_bound,
 )
@@ -86,6 +87,25 @@ def order_statistics(n_repeats: int) -> list[dict[str, Any]]:
                     row(failures, n_repeats, delta, changes=name, n=n, α=alpha)
                     | {"mean share": f"{shares.mean():.4f}"}
                 )
+    return rows
+
+
+def stratified(n_repeats: int) -> list[dict[str, Any]]:
+    """The test of ``max_change``, with 100 of 400 rows in proportion to two classes."""
+    rows, rng, n_all, n, alpha = [], np.random.default_rng(3), 400, 100, 0.1
+    for shares, changing in (((0.5, 0.5), (0.0, 0.2)), ((0.9, 0.1), (0.05, 0.55))):
+        for delta in DELTAS:
+            of_first = rng.multinomial(n_all, shares, n_repeats)[:, 0]
+            first = np.round(of_first * n / n_all).astype(int)
+            counts = {
+                "in proportion": rng.binomial(first, changing[0])
+                + rng.binomial(n - first, changing[1]),
+                "at random": rng.binomial(n, alpha, n_repeats),
+            }
+            for held_out, count in counts.items():
+                accepted = sum(rate_p_value(k, n, alpha) <= delta for k in count.tolist())
+                setting = {"classes": shares, "changing": changing, "held out": held_out}
+                rows.append(row(accepted, n_repeats, delta, **setting))
     return rows
 
 
@@ -180,6 +200,8 @@ def main() -> None:
     print_table(rates(n_repeats))
     print("\nchange that a share α of rows exceeds (order statistic)")
     print_table(order_statistics(n_repeats))
+    print("\nacceptance of a false ratio, held-out rows in proportion to the classes")
+    print_table(stratified(n_repeats))
     print("\nmean difference; t is approximate, the others hold for values in [-1, 1]")
     print_table(means(n_repeats))
     print("\nratio that max_change chooses in fit")

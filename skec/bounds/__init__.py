@@ -3,6 +3,7 @@
 from .binomial import (
     certificate_sample_size,
     change_at_rate,
+    check_enough,
     rate_p_value,
     rate_upper_bound,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "certify",
     "change_at_rate",
     "changes",
+    "check_enough",
     "equal_rows",
     "rate_p_value",
     "rate_upper_bound",

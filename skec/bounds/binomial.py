@@ -198,7 +198,16 @@ def certificate_sample_size(alpha: float, delta: float = 0.05, *, n_exceeding: i
 
 
 def check_enough(n_rows: int, alpha: float, delta: float, advice: str = "") -> None:
-    """Raise if rows are too few for any certificate with this rate and confidence."""
+    """Raise if rows are too few for any certificate with this rate and confidence.
+
+    Parameters
+    ----------
+    n_rows : int
+    alpha, delta : float
+        As in :func:`certificate_sample_size`.
+    advice : str, default=""
+        The end of the message.
+    """
     needed = certificate_sample_size(alpha, delta)
     if n_rows < needed:
         raise ValueError(

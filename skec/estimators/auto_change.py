@@ -11,10 +11,10 @@ from sklearn.base import is_classifier
 from sklearn.utils import Bunch
 from torch import nn
 
-from ..bounds import ChangeCertificate, MaxChange, changes, equal_rows, rate_p_value
+from ..bounds import ChangeCertificate, MaxChange, changes, check_enough, equal_rows, rate_p_value
 from ..pruning import PruningResult
 from ..utils import Samples
-from .auto_ratio import RATIOS, take_network
+from .auto_ratio import RATIOS, check_equal_weights, take_network
 from .prune_estimator import PruningSettings, ratio_pruner
 
 _ABOUT = "before any fine-tuning"
@@ -27,7 +27,12 @@ def check_change(net: Any, settings: PruningSettings) -> None:
         return
     _quantity(net, wish)
     kept, used = getattr(net, "_held_out_", None), getattr(net, "_calibration_", None)
-    if kept is None or used is None:
+    if kept is None:
+        return
+    advice = "Fit with a higher validation_fraction, or raise alpha or delta."
+    check_enough(len(kept), wish.alpha, wish.delta, advice)
+    check_equal_weights(net, kept)
+    if used is None:
         return
     n_equal = int(equal_rows(kept.X.cpu().numpy(), used.X.cpu().numpy()).sum())
     if n_equal:

@@ -71,24 +71,27 @@ def keep_held_out(net: Any, wish: MaxChange | None, train: Any, valid: Any) -> N
         raise ValueError(
             f"pruning_ratio='auto' compares {compares} on held-out rows and needs at least "
             f"{needed} of them{why}; of these {len(train) + n_held_out} rows {n_held_out} are held "
-            f"out, with "
-            f"early_stopping={net.early_stopping!r}, train_split={net.train_split!r} and "
+            f"out, with early_stopping={net.early_stopping!r}, train_split={net.train_split!r} and "
             f"validation_fraction={net.validation_fraction}. Set early_stopping=True "
             f"('auto' holds out rows from 100 on), train_split='auto' and a higher "
             f"validation_fraction, or {_INSTEAD}."
         )
     held_out = net._data.held_out(valid)
-    if wish is not None and held_out.sample_weight is not None:
-        if getattr(net, "class_weight", None) is None:
-            raise ValueError(
-                f"max_change counts held-out rows, and all of them must count the same; these rows "
-                f"have weights, or some rows of few data are equal. Fit without sample_weight, or "
-                f"{_INSTEAD}."
-            )
-        held_out.sample_weight = None  # weights of classes are for the loss
+    if wish is not None:
+        check_equal_weights(net, held_out)
     if held_out.sample_weight is not None:  # then means of weighted losses are weighted means
         held_out.sample_weight = held_out.sample_weight / held_out.sample_weight.mean()
     net._held_out_ = held_out
+
+
+def check_equal_weights(net: Any, held_out: Samples) -> None:
+    """Raise if held-out rows have weights other than those of classes, which the loss takes."""
+    if held_out.sample_weight is not None and getattr(net, "class_weight", None) is None:
+        raise ValueError(
+            f"max_change counts held-out rows, and all of them must count the same; these rows "
+            f"have weights, or some rows of few data are equal. Fit without sample_weight, or "
+            f"{_INSTEAD}."
+        )
 
 
 def check_held_out(net: Any) -> None:

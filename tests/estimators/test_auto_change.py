@@ -132,6 +132,16 @@ def test_a_wish_that_nothing_fulfils_leaves_the_network_dense(case, fit):
     assert estimator.pruning_curve_.certificate is None
 
 
+def test_a_later_wish_is_checked_against_the_kept_rows(case, fit):
+    with pytest.raises(ValueError, match=r"needs at least 299 rows; got 36. Fit with a higher"):
+        fit().prune(max_change=MaxChange(0.1))
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(case.y))
+    by_loss = case.make(**(AUTO | {"max_change": None}))
+    by_loss.fit(case.X, case.y, sample_weight=weight)
+    with pytest.raises(ValueError, match="all of them must count the same"):
+        by_loss.prune(max_change=WISH)
+
+
 def test_weights_of_classes_do_not_count_and_those_of_rows_are_refused(classification):
     case = classification
     estimator = case.fit(**AUTO, class_weight={0: 1.0, 1: 3.0, 2: 2.0})
