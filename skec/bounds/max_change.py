@@ -58,8 +58,9 @@ class MaxChange:
     ...     refit_strategy="none",
     ...     random_state=0,
     ... )
-    >>> net.max_change.alpha
-    0.05
+    >>> certificate = net.fit(X, y).pruning_curve_.certificate
+    >>> certificate.alpha, certificate.n_rows
+    (0.05, 100)
     """
 
     epsilon: float | None = None

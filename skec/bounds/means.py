@@ -95,11 +95,11 @@ def bernstein_upper_bound(values: ArrayLike, low: float, high: float, delta: flo
 def betting_upper_bound(values: ArrayLike, low: float, high: float, delta: float = 0.05) -> float:
     """The bound by betting for the mean of bounded values.
 
-    A gambler bets, row by row, that the values lie below m on average. If m is the true mean, or
-    less, his capital is multiplied by 1 / delta with a probability of at most delta. The bound is
-    the smallest m above which all m are refuted in this way. It holds for every number of rows and
-    every distribution on [low, high]. It depends on the order of the rows, which must not be chosen
-    by their values.
+    A gambler bets, row by row, that the mean is below m. If the mean is m or more, his capital is
+    ever multiplied by 1 / delta with a probability of at most delta (Ville's inequality). If that
+    happens, m is refuted. The bound is the smallest m above which all are refuted. It holds for
+    every number of rows and every distribution on [low, high]. It depends on the order of the rows,
+    which must not be chosen by their values.
 
     Parameters
     ----------
