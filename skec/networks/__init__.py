@@ -47,6 +47,7 @@ from .patches import (
     blocks_of_patches,
     extract_patches,
     is_convolution,
+    padding_of,
     patches_bytes,
     weight_gradients,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "output_layer",
     "output_tensor",
     "output_tensors",
+    "padding_of",
     "patches_bytes",
     "prunable_layers",
     "read_features",
