@@ -115,8 +115,8 @@ def a_posteriori_gap(
     Parameters
     ----------
     pruned : torch.nn.Module, PruningResult or estimator
-        An estimator is a fitted one of this library; its outputs are in the units of ``y`` for a
-        regressor, and logits for a classifier.
+        An estimator is a fitted one of this library. Its outputs are in the units of ``y`` for a
+        regressor, and logits for a classifier, before any ``predict_nonlinearity``.
     dense : torch.nn.Module, default=None
         A network with the same modules; all parameters may differ. None is the dense network that a
         fitted estimator keeps.

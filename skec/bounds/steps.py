@@ -162,9 +162,9 @@ def _steps_of_part(name: str, part: nn.Module, which: str, n_dims: int) -> Itera
         yield Rearranged(name, description, part)
     elif isinstance(part, _AVERAGES) and (getattr(part, "divisor_override", None) or 1) > 0:
         weight = torch.ones(1, dtype=torch.float64)
-        yield Affine(name, Average(f"{part}", part), weight, torch.zeros_like(weight))
+        yield Affine(name, Average(_settings(part), part), weight, torch.zeros_like(weight))
     elif isinstance(part, nn.MaxPool1d | nn.MaxPool2d) and not part.return_indices:
-        yield MaxPooled(name, f"{part}", part, _shared(part))
+        yield MaxPooled(name, _settings(part), part, _shared(part))
     elif not isinstance(part, _DROPOUT):
         pooling = ", ".join(kind.__name__ for kind in POOLING if "vg" in kind.__name__)
         raise ValueError(
@@ -173,6 +173,12 @@ def _steps_of_part(name: str, part: nn.Module, which: str, n_dims: int) -> Itera
             f"{pooling}, the modules of skec.networks for features, and the activations "
             f"{', '.join(SUPPORTED)} (GELU with approximate='none')."
         )
+
+
+def _settings(part: nn.Module) -> str:
+    """All settings of a pooling module; its representation leaves some out."""
+    public = {k: v for k, v in vars(part).items() if not k.startswith("_") and k != "training"}
+    return f"{type(part).__name__} {public}"
 
 
 def _double(values: Tensor) -> Tensor:

@@ -289,6 +289,15 @@ def test_bad_input(arguments, setting, error, message):
         a_posteriori_gap(*arguments, **setting)
 
 
+def test_pooling_with_other_settings_is_another_structure():
+    def network(include):
+        pool = nn.AvgPool1d(3, padding=1, count_include_pad=include)
+        return nn.Sequential(nn.Conv1d(1, 1, 2), pool, nn.Flatten(), nn.Linear(2, 1))
+
+    with pytest.raises(ValueError, match=r"differ at '1'.*count_include_pad"):
+        a_posteriori_gap(network(True), network(False), radius=1.0, input_shape=(1, 6))
+
+
 def test_parameters_that_are_not_finite():
     broken = copy.deepcopy(GOOD)
     with torch.no_grad():
