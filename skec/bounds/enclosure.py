@@ -92,14 +92,18 @@ class Pair:
     change: Enclosure
 
     def consistent(self) -> Pair:
-        """Each of the three boxes, made smaller by the other two."""
+        """Each of the three sets, made smaller by the other two."""
         dense, pruned, change = self.dense, self.pruned, self.change
         lower, upper = outward(pruned.lower - dense.upper, pruned.upper - dense.lower)
         change = change.within(lower, upper)
         lower, upper = outward(dense.lower + change.lower, dense.upper + change.upper)
         pruned = pruned.within(lower, upper)
         lower, upper = outward(pruned.lower - change.upper, pruned.upper - change.lower)
-        return Pair(dense.within(lower, upper), pruned, change)
+        dense = dense.within(lower, upper)
+        center = pruned.center - dense.center
+        radius = up(pruned.radius + dense.radius + norm_above(center.abs() * (4 * EPS)))
+        difference = Enclosure.of(change.lower, change.upper, center, radius)
+        return Pair(dense, pruned, change.intersection(difference))
 
 
 def affine_image(
@@ -207,8 +211,14 @@ def _through_activation(step: Activated, values: Pair) -> Pair:
     before = values.change
     products = torch.stack([s * d for s in (least, most) for d in (before.lower, before.upper)])
     lower, upper = outward(products.amin(0), products.amax(0))
-    radius = up(_steepest(step.activation, low, high) * before.norm)
-    change = Enclosure.of(lower, upper, torch.zeros_like(before.center), radius)
+    steepest = _steepest(step.activation, low, high)
+    zero = torch.zeros_like(before.center)
+    around_zero = Enclosure.of(lower, upper, zero, up(steepest * before.norm))
+    # s d = m e + (s − m) e + s (d − e), with e the centre of d and m that of the slopes s
+    center = (least + most) / 2 * before.center
+    width = (most - least) / 2 * before.center.abs() * (1 + 8 * EPS) + 8 * EPS * center.abs()
+    radius = up(up(steepest * before.radius) + norm_above(width))
+    change = around_zero.intersection(Enclosure.of(lower, upper, center, radius))
     return Pair(dense, pruned, change).consistent()
 
 

@@ -92,7 +92,7 @@ def convolution_norm_bound(
 
     Parameters
     ----------
-    weight : tensor of shape (n_out, n_in, *kernel_size)
+    weight : tensor of shape (n_out, n_in, ...)
     size : sequence of int
         Of the padded map.
     stride, dilation : sequences of int

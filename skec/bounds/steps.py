@@ -214,13 +214,13 @@ def _features(
     one, zero = torch.ones(n_features, 1).double(), torch.zeros(n_features, 1).double()
     weight = torch.cat([one, _double(part.frequency)], 1)[:, :, None]
     angles = torch.cat([zero, _double(part.phase)], 1)
-    yield Affine(name, Blocks(), weight, angles.reshape(1, -1))
+    yield Affine(f"{name} (angles)", Blocks(), weight, angles.reshape(1, -1))
     yield Activated(name, cosines(n_features))
     of_cosines = _double(part.weight)
     weight = of_cosines.new_zeros(n_features, 1 + of_cosines.shape[1], 1 + n_frequencies)
     weight[:, 0, 0], weight[:, 1:, 1:] = 1.0, of_cosines
     bias = torch.cat([zero, _double(part.bias)], 1)
-    yield Affine(name, Blocks(), weight, bias.reshape(1, -1))
+    yield Affine(f"{name} (cosines)", Blocks(), weight, bias.reshape(1, -1))
 
 
 def _shift_and_scale(
