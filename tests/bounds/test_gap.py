@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import operator
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -70,7 +72,9 @@ def check_both_regions(dense, pruned, shape, lower, upper, radius, seed=0):
     scale = max(radius / np.prod(shape) ** 0.5, (upper - lower) / 2)
     x = center + starts(shape, scale, seed)
     of_box = found_gap(dense, pruned, lambda x: x.clamp(lower, upper), x)
-    of_ball = found_gap(dense, pruned, in_ball(torch.full(shape, center).double(), radius), x)
+    of_ball = found_gap(
+        dense, pruned, in_ball(torch.full(shape, center, dtype=torch.float64), radius), x
+    )
     assert of_box <= box.bound
     assert of_ball <= ball.bound
     return box.bound / max(of_box, 1e-300), ball.bound / max(of_ball, 1e-300)
@@ -171,6 +175,41 @@ def test_a_point_is_nearly_exact():
     exact = float((pruned.double()(x) - dense.double()(x)).norm().detach())
     bound = a_posteriori_gap(pruned, dense, bounds=(x.numpy(), x.numpy())).bound
     assert exact <= bound <= exact * (1 + 1e-9)
+
+
+def exact_outputs(network, x):
+    """The outputs of a ReLU network in rational arithmetic."""
+    for part in network:
+        if isinstance(part, nn.ReLU):
+            x = [max(value, Fraction(0)) for value in x]
+        else:
+            weight, bias = part.weight.tolist(), part.bias.tolist()
+            x = [
+                sum(map(operator.mul, map(Fraction, row), x), Fraction(b))
+                for row, b in zip(weight, bias, strict=True)
+            ]
+    return x
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**20), spread=st.floats(0, 12), double=st.booleans())
+def test_rounding_errors_are_covered(seed, spread, double):
+    """Weights of very different sizes, so that large numbers cancel."""
+    torch.manual_seed(seed)
+    dense = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    dense = dense.to(torch.float64 if double else torch.float32)
+    with torch.no_grad():
+        for parameter in dense.parameters():
+            parameter.mul_(10.0 ** (spread * (torch.rand_like(parameter) - 0.5)))
+    pruned = changed(dense, seed, shift=1e-9)
+    x = torch.randn(4, dtype=torch.float64)
+    gap = a_posteriori_gap(pruned, dense, bounds=(x.numpy(), x.numpy()))
+    point = [Fraction(value) for value in x.tolist()]
+    outputs = zip(exact_outputs(pruned, point), exact_outputs(dense, point), strict=True)
+    difference = [ours - theirs for ours, theirs in outputs]
+    for value, lower, upper in zip(difference, gap.lower, gap.upper, strict=True):
+        assert Fraction(lower) <= value <= Fraction(upper)
+    assert sum(value**2 for value in difference) <= Fraction(gap.bound) ** 2
 
 
 def test_bounds_grow_with_the_region_and_equal_networks_have_none():
