@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta, binom
 
 from ..utils import check_count
+from .bisection import smallest
 
 
 def check_share(name: str, value: Any) -> None:
@@ -185,16 +186,7 @@ def certificate_sample_size(alpha: float, delta: float = 0.05, *, n_exceeding: i
     check_share("alpha", alpha)
     check_share("delta", delta)
     check_count("n_exceeding", n_exceeding, least=0)
-    low, high = n_exceeding, n_exceeding + 1  # with low rows it is not possible
-    while binom.cdf(n_exceeding, high, alpha) > delta:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if binom.cdf(n_exceeding, middle, alpha) > delta:
-            low = middle
-        else:
-            high = middle
-    return high
+    return smallest(lambda n: bool(binom.cdf(n_exceeding, n, alpha) <= delta), n_exceeding)
 
 
 def check_enough(n_rows: int, alpha: float, delta: float, advice: str = "") -> None:

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..networks import output_tensor
+from ..pruning import PruningResult
 from ..utils import check_choice, is_dask, is_stream
 
 QUANTITIES = ("predictions", "labels", "probabilities")
@@ -86,9 +87,7 @@ def check_rows_given(X: Any) -> int:
 
 def unwrapped(subject: Any) -> Any:
     """The module of a pruning result, or what is given."""
-    module = getattr(subject, "module", None)
-    is_result = isinstance(module, nn.Module) and not hasattr(subject, "predict")
-    return module if is_result and not isinstance(subject, nn.Module) else subject
+    return subject.module if isinstance(subject, PruningResult) else subject
 
 
 def check_pair(pruned: Any, dense: Any) -> str:

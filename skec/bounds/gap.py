@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from ..networks import check_finite
-from ..pruning import PruningReport, PruningResult
+from ..pruning import PruningReport
+from .changes import unwrapped
 from .enclosure import LayerEffect, Pair, through, through_affine
 from .maps import Average, Diagonal
 from .regions import region_of
@@ -202,10 +203,8 @@ def a_posteriori_gap(
 
 def _networks(pruned: Any, dense: Any) -> tuple[nn.Module, nn.Module, np.ndarray | None]:
     """Both networks, and the scale of the outputs of a regressor."""
-    scale = None
-    if isinstance(pruned, PruningResult):
-        pruned = pruned.module
-    elif not isinstance(pruned, nn.Module) and hasattr(pruned, "network_"):
+    scale, pruned = None, unwrapped(pruned)
+    if not isinstance(pruned, nn.Module) and hasattr(pruned, "network_"):
         scale = getattr(pruned, "y_scale_", None)
         dense = getattr(pruned, "dense_module_", None) if dense is None else dense
         pruned = pruned.network_

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
+from .bisection import smallest
+
 _UPWARDS = 1.0 + 1e-9  # more than the rounding errors and tolerances of the computation
 _EPSILONS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -50,15 +52,12 @@ def largest_count(n_groups: int, size: int, n_chosen: int, delta: float) -> int:
     most = min(size, n_chosen)
     p = n_chosen / (n_groups * size)
     wanted = math.log(n_groups / delta)
-    low, high = math.ceil(p * size), most  # the bound holds at high
-    while low < high:
-        count = (low + high) // 2
-        tail = count + 1  # at least so many in a group
-        if tail / size > p and size * relative_entropy(min(tail / size, 1.0), p) >= wanted:
-            high = count
-        else:
-            low = count + 1
-    return high
+
+    def bounds_all(count: int) -> bool:
+        share = (count + 1) / size  # at least so much of a group is unlikely
+        return share > p and size * relative_entropy(min(share, 1.0), p) >= wanted
+
+    return smallest(bounds_all, above=math.ceil(p * size) - 1, known=most)
 
 
 def threshold_level(n_weights: int, n_removed: int, delta: float) -> float:

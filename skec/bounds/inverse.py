@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..utils import check_count, check_number
+from .bisection import smallest
 from .prior import a_priori_gap
 
 _WIDEST = 2**24
@@ -62,19 +63,12 @@ def width_for_gap(
         widths = (n_inputs, *[width] * n_hidden, n_outputs)
         return a_priori_gap(widths, alpha=alpha, **setting).bound
 
-    high = 1
-    while bound(high) > epsilon:
-        high *= 2
-        if high > _WIDEST:
+    def is_wide_enough(width: int) -> bool:
+        if width > _WIDEST:
             raise ValueError(_no_width(epsilon, alpha, bound(_WIDEST), bound(_WIDEST // 2)))
-    low = high // 2  # too narrow, or zero
-    while high - low > 1:
-        middle = (low + high) // 2
-        if bound(middle) <= epsilon:
-            high = middle
-        else:
-            low = middle
-    return high
+        return bound(width) <= epsilon
+
+    return smallest(is_wide_enough, above=0)
 
 
 def _no_width(epsilon: float, alpha: float, widest: float, before: float) -> str:
