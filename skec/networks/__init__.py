@@ -52,7 +52,7 @@ from .patches import (
     weight_gradients,
 )
 from .recorder import Recorder, activation_bytes
-from .stack import StackedLinear, stacked, unstack
+from .stack import StackedLinear, stacked, stacked_linear, unstack
 from .support import Support
 from .units import Normalization, Units, units_of
 
@@ -120,6 +120,7 @@ __all__ = [
     "sensitivities",
     "set_coefs",
     "stacked",
+    "stacked_linear",
     "summed_gradients",
     "units_of",
     "unstack",

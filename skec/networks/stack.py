@@ -34,10 +34,15 @@ class StackedLinear(nn.Linear):
         self.bias = _stacked(biases) if biases else None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.expand(len(self.weight), *inputs.shape[-2:])
-        if self.bias is None:
-            return torch.bmm(inputs, self.weight.mT)
-        return torch.baddbmm(self.bias[:, None], inputs, self.weight.mT)
+        return stacked_linear(inputs, self.weight, self.bias)
+
+
+def stacked_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``torch.nn.functional.linear`` for each network of a stack; shapes as in its layer."""
+    inputs = inputs.expand(len(weight), *inputs.shape[-2:])
+    if bias is None:
+        return torch.bmm(inputs, weight.mT)
+    return torch.baddbmm(bias[:, None], inputs, weight.mT)
 
 
 def stacked(networks: Sequence[nn.Module]) -> nn.Module:

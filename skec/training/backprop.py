@@ -22,6 +22,7 @@ from ..networks import (
     PeriodicEmbedding,
     StackedLinear,
     runs_in_order,
+    stacked_linear,
 )
 from ..utils import private
 from .losses import OutputLoss
@@ -78,9 +79,7 @@ class _StackedLinear(_Linear):
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.inputs = inputs.expand(len(self.weight), *inputs.shape[-2:])
-        if self.bias is None:
-            return torch.bmm(self.inputs, self.weight.mT)
-        return torch.baddbmm(self.bias[:, None], self.inputs, self.weight.mT)
+        return stacked_linear(self.inputs, self.weight, self.bias)
 
     def write_gradients(self, grad: Tensor) -> None:
         torch.bmm(grad.mT, self.inputs, out=self.weight_grad)
