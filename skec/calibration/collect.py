@@ -27,6 +27,7 @@ from .statistics import (
     Need,
     NetworkStatistic,
     Statistic,
+    add,
     merge,
 )
 
@@ -200,8 +201,7 @@ def _merged(
     """Add statistics to ``total``, if there are some."""
     if total is None:
         return further
-    for name, statistics in further.items():
-        total[name].merge(statistics)
+    add(total, further)
     return total
 
 

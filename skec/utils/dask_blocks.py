@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -86,7 +88,7 @@ class RowBlocks:
     def __len__(self) -> int:
         return sum(self.lengths)
 
-    @property
+    @cached_property
     def ends(self) -> list[int]:
         """The number of rows up to the end of each block."""
         return list(accumulate(self.lengths))
@@ -96,7 +98,11 @@ class RowBlocks:
         from dask.delayed import delayed
 
         pieces: list[Any] = []
-        for block, (begin, end) in zip(self.blocks, pairwise([0, *self.ends]), strict=True):
+        for place in range(bisect_right(self.ends, start), len(self.blocks)):
+            block, end = self.blocks[place], self.ends[place]
+            begin = end - self.lengths[place]
+            if begin >= stop:
+                break
             first, last = max(start, begin), min(stop, end)
             if first >= last:
                 continue

@@ -11,6 +11,7 @@ from ._base import (
     Need,
     NetworkStatistic,
     Statistic,
+    add,
     merge,
 )
 from ._convolutions import SharedInputPower, SharedWeightMoments
@@ -49,6 +50,7 @@ __all__ = [
     "SharedInputPower",
     "SharedWeightMoments",
     "Statistic",
+    "add",
     "merge",
     "relative_probe_error",
 ]

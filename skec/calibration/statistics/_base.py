@@ -287,6 +287,11 @@ def merge(
     first, *others = shards
     total = copy.deepcopy(dict(first))
     for other in others:
-        for name, statistics in other.items():
-            total[name].merge(statistics)
+        add(total, other)
     return total
+
+
+def add(total: Mapping[str, LayerStatistics], further: Mapping[str, LayerStatistics]) -> None:
+    """Add the statistics of further data to ``total``, in place."""
+    for name, statistics in further.items():
+        total[name].merge(statistics)
