@@ -14,7 +14,7 @@ from torch import nn
 from ..bounds import ChangeCertificate, MaxChange, changes, check_enough, equal_rows, rate_p_value
 from ..pruning import PruningResult
 from ..utils import Samples
-from .auto_ratio import RATIOS, check_equal_weights, take_network
+from .auto_ratio import RATIOS, check_equal_weights, outputs_of, take_network
 from .prune_estimator import PruningSettings, ratio_pruner
 
 _ABOUT = "before any fine-tuning"
@@ -117,10 +117,8 @@ def _quantity(net: Any, wish: MaxChange) -> str:
 @torch.no_grad()
 def _answers(net: Any, module: nn.Module, samples: Samples, of: str) -> np.ndarray:
     """Predictions, probabilities or labels for samples; the module is set to evaluation."""
-    module.eval()
     found = []
-    for X, _, _ in samples.batches(net.calibration_batch_size):
-        outputs = module(X.clone())  # a forward may write into its input
+    for outputs, _, _ in outputs_of(net, module, samples):
         first = outputs[0] if isinstance(outputs, tuple) else outputs
         found.append(net._answers(first, of))
     return np.concatenate(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -173,13 +174,20 @@ def sample_losses_of(net: Any, module: nn.Module, samples: Samples) -> np.ndarra
     samples : Samples
         With targets, in the network's units.
     """
-    module.eval()
     losses = []
-    for X, y, weights in samples.batches(net.calibration_batch_size):
-        outputs = module(X.clone())  # a forward may write into its input
+    for outputs, y, weights in outputs_of(net, module, samples):
         criterion, outputs, targets = net._loss_arguments(outputs, y)
         losses.append(sample_losses(criterion, outputs, targets, weights).double())
     return torch.cat(losses).cpu().numpy()
+
+
+def outputs_of(
+    net: Any, module: nn.Module, samples: Samples
+) -> Iterator[tuple[Any, Any, torch.Tensor | None]]:
+    """Yield outputs, targets and weights of batches; the module is set to evaluation."""
+    module.eval()
+    for X, y, weights in samples.batches(net.calibration_batch_size):
+        yield module(X.clone()), y, weights  # a forward may write into its input
 
 
 def paired(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
